@@ -1,0 +1,205 @@
+"""The extensions of one exchange, in order; and what happens when one of them denies, fails, or takes too long."""
+
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from extproc.core.exchange import Exchange
+from extproc.core.filter import Authenticator, BodyFilter, BodyTransformer, Compensating
+from extproc.core.link import Link, Pace
+from extproc.core.phase import Phase
+from extproc.core.state import State, check_headers, fold
+from extproc.core.verdict import Continue, Respond, Verdict, answer_to, deny
+from extproc.errors import Cause, Defect, ExpressionError, Failure, TimedOut
+
+SLICE: Final = 64 * 1024
+"""Body work between two pauses, in bytes: no body holds the event loop for long (DESIGN section 6)."""
+
+UNAUTHENTICATED: Final = deny("unauthenticated", "no peer was established", {"www-authenticate": "Bearer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A response, and who gave it. `failure` says that nobody decided: an extension failed, closed."""
+
+    respond: Respond
+    extension: str
+    phase: Phase
+    failure: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Sorted when it is made, walked at run time. `authentication`: whether this gateway requires an authenticator."""
+
+    links: tuple[Link, ...] = ()
+    authentication: bool = True
+    authenticator: Link | None = field(init=False)
+    _phases: dict[Phase, tuple[Link, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ordered = sorted(self.links, key=lambda link: link.order)
+        phases = {phase: tuple(link for link in ordered if phase in link.phases) for phase in Phase}
+        backwards = {phase: links[::-1] if phase.is_response else links for phase, links in phases.items()}
+        object.__setattr__(self, "_phases", backwards)
+        object.__setattr__(self, "authenticator", next((link for link in ordered if link.authenticates), None))
+
+    def at(self, phase: Phase) -> tuple[Link, ...]:
+        """The links of `phase` in the order in which they run."""
+        return self._phases[phase]
+
+    @property
+    def proof(self) -> frozenset[str]:
+        """The headers that the authenticator reads."""
+        found = self.authenticator.filter if self.authenticator else None
+        return found.reads if isinstance(found, Authenticator) else frozenset()
+
+    @property
+    def needs_peer(self) -> bool:
+        return self.authentication or self.authenticator is not None
+
+    def lacks_peer(self, link: Link, state: State) -> bool:
+        """Whether `link` may not run because nobody is established who called (DESIGN section 5)."""
+        return self.needs_peer and not link.pre_auth and state.peer is None
+
+    def active(self, phase: Phase, state: State) -> tuple[Link, ...]:
+        """The links of `phase` whose `when` holds for this exchange. One that lacks its peer counts: it will deny.
+
+        Raises:
+            ExpressionError: a `when` has no value.
+        """
+        return tuple(link for link in self._phases[phase] if self.lacks_peer(link, state) or _holds(link, state))
+
+    async def run(self, phase: Phase, state: State, pace: Pace, deadline: float) -> State | tuple[State, Denial]:
+        """Run the links of `phase` over `state`, each seeing the result of the one before. `deadline` as `pace.now` tells.
+
+        A denial or a closed failure ends the phase, and what Compensating links took in it is given back.
+        """
+        taken: list[tuple[Link, Exchange]] = []
+        for link in self._phases[phase]:
+            if self.lacks_peer(link, state):
+                result: State | Denial = Denial(UNAUTHENTICATED, link.name, phase)
+            else:
+                result = await _one(link, phase, state, pace, deadline)
+            if isinstance(result, Denial):
+                await _give_back(taken, phase, pace)
+                return state.decided(link, phase, result.respond.code), result
+            if isinstance(link.filter, Compensating) and len(result.decisions) > len(state.decisions):
+                taken.append((link, result.view(link)))
+            state = result
+        return state
+
+
+async def _one(link: Link, phase: Phase, state: State, pace: Pace, deadline: float) -> State | Denial:
+    """`state` after `link`: changed, unchanged and marked as skipped, or a denial.
+
+    Once the budget is spent every link left fails with a timeout, so the first that is not open for it denies.
+    """
+    try:
+        if not _holds(link, state):
+            return state
+        seconds = min(link.timeout, _left(deadline, pace))
+        verdict = await pace.bounded(_decide(link, phase, state.view(link), pace), seconds)
+        return _judge(link, phase, state, verdict)
+    except ExpressionError as error:
+        return Denial(deny("policy_error", f"{link.name}: {error}"), link.name, phase, Cause.DEFECT)
+    except TimeoutError:
+        failure: Failure = TimedOut(f"no verdict within {link.timeout:g} s")
+    except Failure as error:
+        failure = error
+    except Exception as error:  # noqa: BLE001 - a filter may raise anything; its failOpen decides, and nothing passes unseen
+        failure = Defect(_where(error))
+    if failure.cause in link.covers:
+        return state.skipped(link, phase, failure.cause, str(failure))
+    reason = f"{link.name}: {failure}"
+    return Denial(
+        answer_to(failure.cause, in_response=phase.is_response, reason=reason), link.name, phase, failure.cause
+    )
+
+
+def _left(deadline: float, pace: Pace) -> float:
+    left = deadline - pace.now()
+    if left <= 0:
+        raise TimedOut("the budget of this message is spent")
+    return left
+
+
+def _holds(link: Link, state: State) -> bool:
+    if link.when is None:
+        return True
+    value = link.when(state.variables(link))
+    if not isinstance(value, bool):
+        raise ExpressionError(f"`when` is a {type(value).__name__}, not a bool")
+    return value
+
+
+async def _decide(link: Link, phase: Phase, exchange: Exchange, pace: Pace) -> Verdict:
+    verdict = await link.filter.decide(phase, exchange)
+    if not (phase.has_body and isinstance(verdict, Continue) and isinstance(link.filter, BodyFilter)):
+        return verdict
+    transformer = link.filter.transformer(phase, exchange)
+    return verdict if transformer is None else _joined(verdict, *await _transform(transformer, phase, exchange, pace))
+
+
+async def _transform(
+    transformer: BodyTransformer, phase: Phase, exchange: Exchange, pace: Pace
+) -> tuple[bytes, Verdict]:
+    """The whole body through `transformer`, in slices between which others run and the timeout can strike."""
+    message = exchange.response if phase.is_response else exchange.request
+    body = (message.body if message else None) or b""
+    done: list[bytes] = []
+    for start in range(0, len(body), SLICE):
+        if start:
+            await pace.pause()
+        done.append(transformer.feed(body[start : start + SLICE]))
+    for number, rest in enumerate(transformer.finish()):
+        if number:
+            await pace.pause()
+        done.append(rest)
+    return b"".join(done), transformer.conclude()
+
+
+def _joined(first: Continue, body: bytes, last: Verdict) -> Verdict:
+    """What `decide` and the transformer said, as one verdict."""
+    if not isinstance(last, Continue):
+        return last
+    return replace(
+        last,
+        set_headers={**first.set_headers, **last.set_headers},
+        remove_headers=(*first.remove_headers, *last.remove_headers),
+        set_query={**first.set_query, **last.set_query},
+        remove_query=(*first.remove_query, *last.remove_query),
+        facts=(*first.facts, *last.facts),
+        state=first.state if last.state is None else last.state,
+        report={**first.report, **last.report},
+        body=body,
+    )
+
+
+def _judge(link: Link, phase: Phase, state: State, verdict: object) -> State | Denial:
+    """What a verdict makes of `state`. Raises: Defect, if it is none or asks for what no filter may."""
+    if isinstance(verdict, Continue):
+        return fold(state, link, phase, verdict)
+    if isinstance(verdict, Respond):
+        check_headers(verdict.headers)
+        if not 200 <= verdict.status <= 599:
+            raise Defect(f"{verdict.status} is no status to respond with")
+        return Denial(verdict, link.name, phase)
+    raise Defect(f"a {type(verdict).__name__} is no verdict")
+
+
+async def _give_back(taken: list[tuple[Link, Exchange]], phase: Phase, pace: Pace) -> None:
+    """Best effort, in reverse: the denial stands, whatever happens here."""
+    for link, exchange in reversed(taken):
+        if isinstance(link.filter, Compensating):
+            with suppress(Exception):  # what cannot be given back stays taken: the safe side of a limit
+                await pace.bounded(link.filter.give_back(phase, exchange), link.timeout)
+
+
+def _where(error: Exception) -> str:
+    """The kind and place of a defect, without its text: that may hold a header or a body."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__}{place}"

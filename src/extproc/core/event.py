@@ -1,0 +1,86 @@
+"""What Envoy tells and what it is answered, as values: the border between the engine and the wire."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from extproc.core.headers import HeaderChange, Headers
+from extproc.core.phase import Direction, Part, Phase
+from extproc.core.secret import Secret
+from extproc.core.state import Skip
+from extproc.core.verdict import Respond
+
+
+class BodyMode(StrEnum):
+    """How Envoy sends a body; the names of its own enum."""
+
+    NONE = "NONE"
+    STREAMED = "STREAMED"
+    BUFFERED = "BUFFERED"
+    BUFFERED_PARTIAL = "BUFFERED_PARTIAL"
+    FULL_DUPLEX_STREAMED = "FULL_DUPLEX_STREAMED"
+    GRPC = "GRPC"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One message from Envoy. `fields` are the header or trailer fields, pseudo fields included; `attributes` those that
+    the generated configuration asks for. `configured` are the body modes (request, response) in force, and ride on the
+    first message of a stream only.
+    """
+
+    direction: Direction
+    part: Part
+    fields: Headers = field(default_factory=Headers)
+    body: bytes = b""
+    end: bool = False
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    configured: tuple[BodyMode, BodyMode] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """A whole `mode_override`: what is not said would mean NONE to Envoy (PROTOCOL 2.6)."""
+
+    request_body: BodyMode = BodyMode.NONE
+    response_headers: bool = False
+    response_body: BodyMode = BodyMode.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to one event. With `respond` the client gets that and nothing else counts; else the message goes on with
+    these changes. `body` None leaves the body alone. `path` is the new request target, `hidden_query` belongs to its end.
+    """
+
+    direction: Direction
+    part: Part
+    change: HeaderChange = field(default_factory=HeaderChange)
+    path: str | None = None
+    hidden_query: tuple[tuple[str, Secret], ...] = ()
+    body: bytes | None = None
+    modes: Modes | None = None
+    metadata: Mapping[str, Any] | None = None
+    respond: Respond | None = None
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is told of an exchange when it has ended: names and words, never a header, a body or a secret."""
+
+    gateway: str
+    route: str = ""
+    backend: str = ""
+    namespace: str = ""
+    service_account: str = ""
+    request_id: str = ""
+    code: str = ""
+    reason: str = ""
+    extension: str = ""
+    phase: str = ""
+    failure: str = ""
+    decisions: tuple[tuple[str, Phase, str], ...] = ()
+    skips: tuple[Skip, ...] = ()
+    reports: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)

@@ -1,0 +1,82 @@
+"""One extension in its place: the operator's half of it. The author's half is the filter."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from extproc.core.exchange import Exchange
+from extproc.core.filter import Authenticator, Filter, Following
+from extproc.core.phase import Phase
+from extproc.core.verdict import Verdict
+from extproc.errors import Cause, Unsupported
+
+T = TypeVar("T")
+
+
+class Scope(IntEnum):
+    """Where an extension is attached, from the widest to the narrowest."""
+
+    GATEWAY = 0
+    BACKEND = 1
+    ROUTE = 2
+
+
+class Condition(Protocol):
+    """A compiled `when`."""
+
+    def __call__(self, variables: Mapping[str, object]) -> Any:
+        """Raises: ExpressionError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An extension as it runs. `covers` are the causes that its failOpen turns into a skip (empty: failOpen is false);
+    `timeout` is in seconds.
+    """
+
+    name: str
+    phase: Phase
+    filter: Filter
+    priority: int = 0
+    scope: Scope = Scope.GATEWAY
+    covers: frozenset[Cause] = frozenset()
+    pre_auth: bool = False
+    timeout: float = 0.25
+    when: Condition | None = None
+    phases: frozenset[Phase] = field(init=False)
+    authenticates: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        follow_ups = self.filter.follow_ups if isinstance(self.filter, Following) else frozenset()
+        object.__setattr__(self, "phases", frozenset({self.phase}) | follow_ups)
+        object.__setattr__(self, "authenticates", isinstance(self.filter, Authenticator))
+
+    @property
+    def order(self) -> tuple[int, Scope, str]:
+        """Its place within a phase: priority, then scope, then name (DESIGN section 3)."""
+        return self.priority, self.scope, self.name
+
+
+class Degraded:
+    """Stands in for a filter that cannot run here, so that the extension's failOpen decides about each exchange."""
+
+    phases: ClassVar[frozenset[Phase]] = frozenset(Phase)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    async def decide(self, phase: Phase, exchange: Exchange) -> Verdict:  # noqa: ARG002 - the protocol's signature
+        raise Unsupported(self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Time, handed in: `now` in seconds (monotonic), `bounded` runs an awaitable for at most so many seconds (raises
+    TimeoutError), `pause` lets others run.
+    """
+
+    now: Callable[[], float]
+    bounded: Callable[[Awaitable[T], float], Awaitable[T]]
+    pause: Callable[[], Awaitable[None]]

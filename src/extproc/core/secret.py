@@ -1,0 +1,48 @@
+"""A value nobody may see.
+
+A `Secret` is a reference: its bytes lie in a table of this module and only the codec asks for them (`unseal`), while it
+writes the answer to Envoy. So no repr, log, traceback, pickle, `vars()` or later extension can show them.
+"""
+
+from typing import Final, NoReturn
+from weakref import WeakKeyDictionary
+
+
+class Secret:
+    """An opaque reference to bytes that go onto the wire and nowhere else. Compared by identity."""
+
+    __slots__ = ("__weakref__",)
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled or copied")
+
+
+_BYTES: Final[WeakKeyDictionary[Secret, tuple[bytes, bytes]]] = WeakKeyDictionary()
+
+
+def seal(value: bytes) -> Secret:
+    """Hide `value` behind a reference. The bytes live as long as the reference does."""
+    secret = Secret()
+    _BYTES[secret] = value, value
+    return secret
+
+
+def wrap(secret: Secret, template: str) -> Secret:
+    """A new reference to `template` with each `{value}` replaced by what `secret` hides."""
+    core = _BYTES[secret][1]
+    wrapped = Secret()
+    _BYTES[wrapped] = template.encode("latin-1").replace(b"{value}", core), core
+    return wrapped
+
+
+def unseal(secret: Secret) -> bytes:
+    """The bytes. For the codec alone (`tests/core/test_secret.py` holds everybody else to that)."""
+    return _BYTES[secret][0]
+
+
+def unseal_core(secret: Secret) -> bytes:
+    """The bytes without the template around them: what an answer must not echo. For the codec alone."""
+    return _BYTES[secret][1]

@@ -1,0 +1,403 @@
+"""One exchange as a conversation: each event is answered with one outcome, or refused with a ProtocolError."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+from extproc.core.admission import Admission
+from extproc.core.chain import UNAUTHENTICATED, Chain, Denial
+from extproc.core.event import BodyMode, Event, Modes, Outcome, Record
+from extproc.core.headers import HeaderChange, Headers, difference
+from extproc.core.link import Pace
+from extproc.core.message import Message, Request, read_request, read_response
+from extproc.core.peer import Backend, Route
+from extproc.core.phase import FOLLOWERS, Direction, Part, Phase
+from extproc.core.secret import Secret
+from extproc.core.state import State
+from extproc.core.verdict import Respond, deny
+from extproc.errors import Cause, ExpressionError, ProtocolError
+
+OURS: Final = "x-extproc-"
+"""Headers of this prefix are ours: what a client sends under it is removed."""
+
+MOST_OPERATIONS: Final = 100
+"""Envoy answers 500 to more header operations than that in one message (PROTOCOL 2.3)."""
+
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+STALE: Final = frozenset({"content-digest", "content-md5", "digest", "repr-digest", "etag"})
+"""What describes the bytes of a body, and is wrong once they are others (RFC 9530, RFC 9110 section 8.8.3)."""
+
+PHASES: Final[Mapping[Direction, tuple[Phase, Phase]]] = MappingProxyType(
+    {
+        Direction.REQUEST: (Phase.REQUEST_HEADERS, Phase.REQUEST_BODY),
+        Direction.RESPONSE: (Phase.RESPONSE_HEADERS, Phase.RESPONSE_BODY),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the configuration has for a request."""
+
+    chain: Chain
+    route: Route | None = None
+    backend: Backend | None = None
+
+
+class Policy(Protocol):
+    """The configuration as the engine asks it; immutable, so a session keeps the one it began with."""
+
+    gateway: str
+    budget: float
+    identity_headers: frozenset[str]
+    request_trailers: frozenset[str]
+
+    def select(self, request: Request, cluster: str) -> Selection | Respond: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What all exchanges of a process share. `mask` replaces what secrets hide in header values; `tell` gets the record of
+    each exchange that has ended.
+    """
+
+    policy: Policy
+    pace: Pace
+    admission: Admission
+    mask: Callable[[Headers, tuple[Secret, ...]], Headers]
+    tell: Callable[[Record], None]
+
+
+@dataclass(slots=True)
+class Session:
+    """One ext_proc stream. `step` for each message in turn, `close` when it is over, however it ended."""
+
+    engine: Engine
+    _last: dict[Direction, Part | None] = field(default_factory=lambda: dict.fromkeys(Direction))
+    _ended: set[Direction] = field(default_factory=set)
+    _bodies: set[Direction] = field(default_factory=set)
+    _state: State | None = None
+    _chain: Chain = field(default_factory=Chain)
+    _wanted: dict[Phase, bool] = field(default_factory=dict)
+    _local: bool = False
+    _denial: Denial | None = None
+    _peer: str | None = None
+    _request_id: str = ""
+
+    async def step(self, event: Event) -> Outcome:
+        """Answer one message.
+
+        Raises:
+            ProtocolError: it cannot come here; the stream must be aborted, so that Envoy fails the exchange.
+        """
+        self._check_order(event)
+        if self._local:
+            return Outcome(event.direction, event.part)
+        if event.part is Part.TRAILERS:
+            return await self._trailers(event)
+        if event.part is Part.BODY:
+            return await self._body(event)
+        if event.direction is Direction.REQUEST:
+            return await self._request_headers(event)
+        return await self._response_headers(event)
+
+    def close(self) -> None:
+        """The exchange is over: leave, and tell."""
+        if self._peer is not None:
+            self.engine.admission.leave(self._peer)
+            self._peer = None
+        if not self._local:
+            self.engine.tell(self._record())
+
+    def _check_order(self, event: Event) -> None:
+        last = self._last[event.direction]
+        if event.part not in FOLLOWERS[last] or event.direction in self._ended or self._denial:
+            raise ProtocolError(f"{event.direction} {event.part} cannot follow {last or 'nothing'} here")
+        if event.direction is Direction.RESPONSE and self._state is None and last is None:
+            self._begin_local(event)
+        self._last[event.direction] = event.part
+        if event.part is Part.HEADERS and event.end:
+            self._ended.add(event.direction)
+
+    def _begin_local(self, event: Event) -> None:
+        """A stream that begins with a response is Envoy's own reply: nothing of ours ran, nothing went out. An answer of
+        an upstream that begins one went around the chain.
+        """
+        if event.attributes.get("response.code_details") == "via_upstream":
+            raise ProtocolError("an upstream answered a request that this server never saw")
+        self._local = True
+
+    async def _request_headers(self, event: Event) -> Outcome:
+        self._request_id = _request_id(event.fields)
+        request = read_request(event.fields)
+        if isinstance(request, Respond):
+            return self._refuse(event, request)
+        unwanted = [name for name in request.headers.names() if name.startswith(OURS)]
+        arrived = replace(request, headers=request.headers.without({*unwanted, *self.engine.policy.identity_headers}))
+        cluster = event.attributes.get("xds.cluster_name", "")
+        selection = self.engine.policy.select(arrived, cluster)
+        if isinstance(selection, Respond):
+            return self._refuse(event, selection)
+        self._chain = selection.chain
+        if refusal := _modes_refused(event.configured, selection.chain):
+            return self._refuse(event, refusal)
+        self._state = State(
+            arrived,
+            replace(arrived, headers=arrived.headers.without(selection.chain.proof)),
+            route=selection.route,
+            backend=selection.backend,
+            cluster=cluster,
+            source=event.attributes.get("source.address", ""),
+            proof=selection.chain.proof,
+        )
+        outcome = await self._run(event, request, _now_and_deadline(self.engine))
+        return outcome if outcome.respond else replace(outcome, modes=self._modes(ended=event.end))
+
+    async def _response_headers(self, event: Event) -> Outcome:
+        state = self._known()
+        before = read_response(event.fields)
+        masked = self.engine.mask(before.headers, state.secrets)
+        self._state = replace(state, response=replace(before, headers=masked))
+        return await self._run(event, before, _now_and_deadline(self.engine))
+
+    async def _body(self, event: Event) -> Outcome:
+        phase = PHASES[event.direction][1]
+        if not self._wanted.get(phase):
+            return Outcome(event.direction, event.part)
+        if event.direction in self._bodies:
+            raise ProtocolError(f"a second {event.direction} body, where the whole was to come at once")
+        if not self.engine.admission.hold(len(event.body)):
+            return self._refuse(event, deny("policy_unavailable", "too many bytes of bodies are being inspected"))
+        try:
+            return await self._run_body(event, event.body)
+        finally:
+            self.engine.admission.let_go(len(event.body))
+
+    async def _run_body(self, event: Event, body: bytes) -> Outcome:
+        """The body phase over `body`; what it changes in the headers still reaches them, since they are held back."""
+        self._bodies.add(event.direction)
+        before = self._put_body(event.direction, body)
+        phase = PHASES[event.direction][1]
+        if denial := await self._phase(phase, _now_and_deadline(self.engine)):
+            return self._denied(event, denial)
+        return self._changed(event, before, self._message(event.direction))
+
+    async def _trailers(self, event: Event) -> Outcome:
+        """Trailers of a request are removed but for a list: an upstream may read them as headers. A body that was wanted and
+        never came is an empty one, and is judged before the trailers let the request go.
+        """
+        phase = PHASES[event.direction][1]
+        if self._wanted.get(phase) and event.direction not in self._bodies:
+            outcome = await self._run_body(event, b"")
+            if outcome.respond:
+                return outcome
+            if outcome.change or outcome.body is not None or outcome.path is not None:
+                return self._refuse(event, deny("policy_unavailable", "a change came too late for the headers"))
+        if event.direction is Direction.RESPONSE:
+            masked = self.engine.mask(event.fields, self._known().secrets)
+            return Outcome(event.direction, event.part, difference(event.fields, masked))
+        kept = event.fields.without(event.fields.names() - self.engine.policy.request_trailers)
+        return Outcome(event.direction, event.part, difference(event.fields, kept))
+
+    async def _run(self, event: Event, before: Message, deadline: float) -> Outcome:
+        """The headers phase, and the body phase with it where the headers end the stream."""
+        headers, body = PHASES[event.direction]
+        denial = await self._phase(headers, deadline) or self._prepare(event)
+        if not denial and event.end and self._wanted.get(body):
+            self._bodies.add(event.direction)
+            self._put_body(event.direction, b"")
+            denial = await self._phase(body, deadline)
+        return self._denied(event, denial) if denial else self._changed(event, before, self._message(event.direction))
+
+    async def _phase(self, phase: Phase, deadline: float) -> Denial | None:
+        state = self._known()
+        result = await self._chain.run(phase, state, self.engine.pace, deadline)
+        self._state, denial = result if isinstance(result, tuple) else (result, None)
+        if denial is None and self._state.secrets and not _released(self._state):
+            denial = Denial(deny("backend_mismatch", f"cluster {self._state.cluster!r}"), "", phase)
+        return denial or self._admit(phase)
+
+    def _admit(self, phase: Phase) -> Denial | None:
+        """A peer that is now known takes one of its places."""
+        peer = self._known().peer
+        if peer is None or self._peer is not None:
+            return None
+        if not self.engine.admission.enter(peer.username):
+            return Denial(deny("rate_limited", "too many exchanges at once", {"retry-after": "1"}), "", phase)
+        self._peer = peer.username
+        return None
+
+    def _prepare(self, event: Event) -> Denial | None:
+        """After request-headers: which later phases this exchange wants, and whether it can have them."""
+        if event.direction is Direction.RESPONSE:
+            return None
+        state, chain = self._known(), self._chain
+        for link in chain.links:
+            if chain.lacks_peer(link, state):
+                return Denial(UNAUTHENTICATED, link.name, Phase.REQUEST_HEADERS)
+        try:
+            active = {phase: chain.active(phase, state) for phase in Phase}
+        except ExpressionError as error:
+            return Denial(deny("policy_error", str(error)), "", Phase.REQUEST_HEADERS, Cause.DEFECT)
+        self._wanted = {phase: bool(links) for phase, links in active.items()}
+        if "upgrade" in state.arrived.headers:
+            return self._upgrade([(link, phase) for phase in Phase if phase.has_body for link in active[phase]])
+        return None
+
+    def _upgrade(self, wanting: list[tuple[Any, Phase]]) -> Denial | None:
+        """An upgraded connection has no body that could be inspected (DESIGN section 4)."""
+        for link, phase in wanting:
+            if Cause.UNSUPPORTED not in link.covers:
+                return Denial(
+                    deny("forbidden", f"{link.name} inspects bodies, and an upgrade has none"), link.name, phase
+                )
+            self._state = self._known().skipped(link, phase, Cause.UNSUPPORTED, "the connection is upgraded")
+            self._wanted[phase] = False
+        return None
+
+    def _modes(self, *, ended: bool) -> Modes:
+        body = self._wanted.get(Phase.RESPONSE_BODY)
+        return Modes(
+            BodyMode.BUFFERED if self._wanted.get(Phase.REQUEST_BODY) and not ended else BodyMode.NONE,
+            bool(body or self._wanted.get(Phase.RESPONSE_HEADERS) or self._known().secrets),
+            BodyMode.BUFFERED if body else BodyMode.NONE,
+        )
+
+    def _put_body(self, direction: Direction, body: bytes) -> Message:
+        """The message of `direction` as it is once its body has come."""
+        state = self._known()
+        if direction is Direction.REQUEST:
+            request = replace(state.request, body=body)
+            self._state = replace(state, request=request)
+            return request
+        if state.response is None:
+            raise ProtocolError("a response body before response headers")
+        response = replace(state.response, body=body)
+        self._state = replace(state, response=response)
+        return response
+
+    def _changed(self, event: Event, before: Message, after: Message) -> Outcome:
+        """The difference of two messages as an outcome. A body that changed takes content-length with it."""
+        body = None if after.body == (before.body or b"") or after.body is None else after.body
+        headers = after.headers if body is None else after.headers.without(STALE)
+        change = difference(before.headers, headers)
+        if body is not None and "content-length" in headers and not event.end:
+            change = replace(change, set=(*change.set, ("content-length", (str(len(body)).encode(),))))
+        if len(change) > MOST_OPERATIONS:
+            return self._refuse(event, deny("bad_request", "more header changes than Envoy takes"))
+        path, hidden = _path_change(before, after)
+        return Outcome(
+            event.direction,
+            event.part,
+            change,
+            path,
+            hidden,
+            body,
+            metadata=self._metadata(),
+            request_id=self._request_id,
+        )
+
+    def _refuse(self, event: Event, respond: Respond) -> Outcome:
+        return self._denied(event, Denial(respond, "", PHASES[event.direction][event.part is not Part.HEADERS]))
+
+    def _denied(self, event: Event, denial: Denial) -> Outcome:
+        self._denial = denial
+        return Outcome(
+            event.direction,
+            event.part,
+            HeaderChange(),
+            respond=denial.respond,
+            metadata=self._metadata(),
+            request_id=self._request_id,
+        )
+
+    def _metadata(self) -> dict[str, Any]:
+        return metadata(self._record())
+
+    def _known(self) -> State:
+        if self._state is None:
+            raise ProtocolError("no request headers have come")
+        return self._state
+
+    def _message(self, direction: Direction) -> Message:
+        state = self._known()
+        if direction is Direction.REQUEST:
+            return state.request
+        if state.response is None:
+            raise ProtocolError("no response headers have come")
+        return state.response
+
+    def _record(self) -> Record:
+        state, denial = self._state, self._denial
+        peer = state.peer if state else None
+        return Record(
+            gateway=self.engine.policy.gateway,
+            route=str(state.route or "") if state else "",
+            backend=str(state.backend or "") if state else "",
+            namespace=peer.namespace if peer else "",
+            service_account=peer.service_account if peer else "",
+            request_id=self._request_id,
+            code=denial.respond.code if denial else "",
+            reason=denial.respond.reason if denial else "",
+            extension=denial.extension if denial else "",
+            phase=denial.phase if denial else "",
+            failure=(denial.failure or "") if denial else "",
+            decisions=state.decisions if state else (),
+            skips=state.skips if state else (),
+            reports=state.reports if state else {},
+        )
+
+
+def metadata(record: Record) -> dict[str, Any]:
+    """The dynamic metadata of an exchange so far (namespace `extproc`): what access logs and other filters can read."""
+    found: dict[str, Any] = {
+        "peer": {"namespace": record.namespace, "serviceAccount": record.service_account},
+        "route": record.route,
+        "backend": record.backend,
+        "decisions": {f"{name}/{phase}": word for name, phase, word in record.decisions},
+    }
+    if record.skips:
+        found["skipped"] = [{"extension": s.extension, "phase": s.phase, "cause": s.cause} for s in record.skips]
+    if record.reports:
+        found["reports"] = {name: dict(report) for name, report in record.reports.items()}
+    if record.code:
+        found["denied"] = {"code": record.code, "extension": record.extension}
+    return found
+
+
+def _now_and_deadline(engine: Engine) -> float:
+    return engine.pace.now() + engine.policy.budget
+
+
+def _released(state: State) -> bool:
+    """Whether a credential may go where Envoy is about to send this request (DESIGN section 3, "Which Backend")."""
+    return state.backend is not None and state.cluster in state.backend.clusters
+
+
+def _path_change(before: Message, after: Message) -> tuple[str | None, tuple[tuple[str, Secret], ...]]:
+    if not isinstance(before, Request) or not isinstance(after, Request):
+        return None, ()
+    if after.path == before.path and after.hidden_query == before.hidden_query:
+        return None, ()
+    return after.path, after.hidden_query
+
+
+def _modes_refused(configured: tuple[BodyMode, BodyMode] | None, chain: Chain) -> Respond | None:
+    """503, if Envoy is configured with modes that this server does not speak or that are weaker than the chain needs."""
+    modes = configured or (BodyMode.NONE, BodyMode.NONE)
+    for mode, phase in zip(modes, (Phase.REQUEST_BODY, Phase.RESPONSE_BODY), strict=True):
+        if mode not in (BodyMode.NONE, BodyMode.BUFFERED):
+            return deny("policy_unavailable", f"Envoy is configured with {phase} mode {mode}, which is not served")
+        if mode is BodyMode.NONE and chain.at(phase):
+            return deny(
+                "policy_unavailable", f"Envoy is configured with {phase} mode NONE, and the chain needs BUFFERED"
+            )
+    return None
+
+
+def _request_id(fields: Headers) -> str:
+    found = fields.get("x-request-id") or ""
+    return found if REQUEST_ID.fullmatch(found) else ""

@@ -1,0 +1,170 @@
+"""The questions that filters ask of the outside, named after the question and not after the product.
+
+A filter is built as `Kind(config, context)` and reaches the outside only through `context`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from extproc.core.peer import Peer
+from extproc.core.phase import Phase
+from extproc.core.secret import Secret
+
+
+class Expression(Protocol):
+    """A compiled CEL expression."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The variables that it mentions (`request`, `peer`, ...)."""
+        ...
+
+    def __call__(self, variables: Mapping[str, object]) -> Any:
+        """Its value.
+
+        Raises:
+            ExpressionError: it has none for these variables.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a reviewer says of a token: who it is, or that it is nobody (`peer` None). `audiences` are those of the asked
+    ones that the token is good for; `expires` is Unix seconds, or None if it does not say.
+    """
+
+    peer: Peer | None
+    audiences: tuple[str, ...] = ()
+    expires: float | None = None
+
+
+class TokenReviewer(Protocol):
+    """Who is this token?"""
+
+    async def review(self, token: str, audiences: Sequence[str]) -> Review:
+        """Raises: Unavailable."""
+        ...
+
+
+class Algorithm(StrEnum):
+    """How a limit counts (DESIGN section 7)."""
+
+    SLIDING_WINDOW = "sliding-window"
+    FIXED_WINDOW = "fixed-window"
+    TOKEN_BUCKET = "token-bucket"  # noqa: S105 - the name of an algorithm
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """So much of one counter: `limit` units per `window` seconds; `burst` is the bucket's size."""
+
+    counter: bytes
+    algorithm: Algorithm
+    limit: int
+    window: float
+    burst: int
+    cost: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One counter after the question: what is left, and the seconds until there is room for this demand (0 if there was)
+    and until the counter is as good as new.
+    """
+
+    remaining: int
+    retry_after: float
+    reset_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The answer to several demands: all were taken, or nothing was. One level for each demand, in order. `receipt` is
+    what `give_back` wants.
+    """
+
+    admitted: bool
+    levels: tuple[Level, ...]
+    receipt: object = None
+
+
+class CounterStore(Protocol):
+    """May I take so much?"""
+
+    async def take(self, demands: Sequence[Demand]) -> Tally:
+        """Check all demands and take all, or nothing. Raises: Unavailable."""
+        ...
+
+    async def give_back(self, demands: Sequence[Demand], receipt: object) -> None:
+        """Return what one `take` took. Raises: Unavailable."""
+        ...
+
+
+class SecretStore(Protocol):
+    """What is the secret at this path? One store is one entry of `secretSources`."""
+
+    @property
+    def backends(self) -> frozenset[str]:
+        """The only Backends (`namespace/name`) that may receive its values."""
+        ...
+
+    async def read(self, path: Sequence[str], field: str) -> Secret | None:
+        """The value at `path` (segments) and `field`, or None if there is none. It is a valid header value.
+
+        Raises: Unavailable.
+        """
+        ...
+
+
+class Outside(Protocol):
+    """Everything outside, made when the configuration is loaded. What cannot be had is a ConfigError."""
+
+    def expression(self, source: str) -> Expression: ...
+
+    def reviewer(self, config: Mapping[str, Any], directory: Path) -> TokenReviewer:
+        """`config` is `{"static": {"path": ...}}` or `{"kubernetes": {}}`."""
+        ...
+
+    def counters(self, store: str | None) -> CounterStore:
+        """`memory` or `redis`; None takes what the configuration makes the default."""
+        ...
+
+    def secrets(self, source: str) -> SecretStore: ...
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """Unix seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FilterContext:
+    """What a filter is given: which extension it is, and the outside.
+
+    `scope` is the object that it is attached to (`Gateway/egress/egress`); `namespace` is the policy's; `directory` is
+    that of the document's file, for relative paths.
+    """
+
+    gateway: str
+    scope: str
+    extension: str
+    namespace: str
+    phase: Phase
+    fail_open: bool
+    pre_auth: bool
+    directory: Path
+    outside: Outside
+
+    @property
+    def gateway_scope(self) -> bool:
+        return self.scope.startswith("Gateway/")
+
+    @property
+    def backend_scope(self) -> str | None:
+        """The Backend (`namespace/name`) that this extension is attached to, if it is."""
+        kind, _, name = self.scope.partition("/")
+        return name if kind == "Backend" else None
