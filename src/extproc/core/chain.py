@@ -1,5 +1,6 @@
 """The extensions of one exchange, in order; and what happens when one of them denies, fails, or takes too long."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -16,6 +17,10 @@ SLICE: Final = 64 * 1024
 """Body work between two pauses, in bytes: no body holds the event loop for long (DESIGN section 6)."""
 
 UNAUTHENTICATED: Final = deny("unauthenticated", "no peer was established", {"www-authenticate": "Bearer"})
+
+
+Guard = Callable[[State], Respond | None]
+"""What the engine itself has against the state that an extension left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,11 @@ class Chain:
         """
         return tuple(link for link in self._phases[phase] if self.lacks_peer(link, state) or _holds(link, state))
 
-    async def run(self, phase: Phase, state: State, pace: Pace, deadline: float) -> State | tuple[State, Denial]:
-        """Run the links of `phase` over `state`, each seeing the result of the one before. `deadline` as `pace.now` tells.
+    async def run(
+        self, phase: Phase, state: State, pace: Pace, deadline: float, guard: Guard
+    ) -> State | tuple[State, Denial]:
+        """Run the links of `phase` over `state`, each seeing the result of the one before. `deadline` as `pace.now` tells;
+        `guard` is the engine's own word after each link.
 
         A denial or a closed failure ends the phase, and what Compensating links took in it is given back.
         """
@@ -80,7 +88,7 @@ class Chain:
             if self.lacks_peer(link, state):
                 result: State | Denial = Denial(UNAUTHENTICATED, link.name, phase)
             else:
-                result = await _one(link, phase, state, pace, deadline)
+                result = _guarded(await _one(link, phase, state, pace, deadline), link, phase, guard)
             if isinstance(result, Denial):
                 await _give_back(taken, phase, pace)
                 return state.decided(link, phase, result.respond.code), result
@@ -88,6 +96,11 @@ class Chain:
                 taken.append((link, result.view(link)))
             state = result
         return state
+
+
+def _guarded(result: State | Denial, link: Link, phase: Phase, guard: Guard) -> State | Denial:
+    refusal = guard(result) if isinstance(result, State) else None
+    return Denial(refusal, link.name, phase) if refusal else result
 
 
 async def _one(link: Link, phase: Phase, state: State, pace: Pace, deadline: float) -> State | Denial:

@@ -4,6 +4,9 @@ A `Secret` is a reference: its bytes lie in a table of this module and only the 
 writes the answer to Envoy. So no repr, log, traceback, pickle, `vars()` or later extension can show them.
 """
 
+import hmac
+from collections.abc import Callable
+from hashlib import sha256
 from typing import Final, NoReturn
 from weakref import WeakKeyDictionary
 
@@ -46,3 +49,9 @@ def unseal(secret: Secret) -> bytes:
 def unseal_core(secret: Secret) -> bytes:
     """The bytes without the template around them: what an answer must not echo. For the codec alone."""
     return _BYTES[secret][1]
+
+
+def mac_key(secret: Secret, purpose: bytes) -> Callable[[bytes], bytes]:
+    """HMAC-SHA-256 under a key derived from `secret` for `purpose`: what a filter may do with a key it cannot read."""
+    derived = hmac.digest(_BYTES[secret][1], purpose, sha256)
+    return lambda message: hmac.digest(derived, message, sha256)

@@ -114,7 +114,8 @@ class Session:
 
     def _check_order(self, event: Event) -> None:
         last = self._last[event.direction]
-        if event.part not in FOLLOWERS[last] or event.direction in self._ended or self._denial:
+        late = self._denial or (self._local and event.direction is Direction.REQUEST)
+        if event.part not in FOLLOWERS[last] or event.direction in self._ended or late:
             raise ProtocolError(f"{event.direction} {event.part} cannot follow {last or 'nothing'} here")
         if event.direction is Direction.RESPONSE and self._state is None and last is None:
             self._begin_local(event)
@@ -213,21 +214,21 @@ class Session:
         return self._denied(event, denial) if denial else self._changed(event, before, self._message(event.direction))
 
     async def _phase(self, phase: Phase, deadline: float) -> Denial | None:
-        state = self._known()
-        result = await self._chain.run(phase, state, self.engine.pace, deadline)
+        result = await self._chain.run(phase, self._known(), self.engine.pace, deadline, self._guard)
         self._state, denial = result if isinstance(result, tuple) else (result, None)
-        if denial is None and self._state.secrets and not _released(self._state):
-            denial = Denial(deny("backend_mismatch", f"cluster {self._state.cluster!r}"), "", phase)
-        return denial or self._admit(phase)
+        return denial
 
-    def _admit(self, phase: Phase) -> Denial | None:
-        """A peer that is now known takes one of its places."""
-        peer = self._known().peer
-        if peer is None or self._peer is not None:
+    def _guard(self, state: State) -> Respond | None:
+        """No credential leaves for a cluster that is not its Backend's, and a peer that is now known takes one of its
+        places.
+        """
+        if state.secrets and not _released(state):
+            return deny("backend_mismatch", f"Envoy would send this to cluster {state.cluster!r}")
+        if state.peer is None or self._peer is not None:
             return None
-        if not self.engine.admission.enter(peer.username):
-            return Denial(deny("rate_limited", "too many exchanges at once", {"retry-after": "1"}), "", phase)
-        self._peer = peer.username
+        if not self.engine.admission.enter(state.peer.username):
+            return deny("rate_limited", "too many exchanges of one peer at once", {"retry-after": "1"})
+        self._peer = state.peer.username
         return None
 
     def _prepare(self, event: Event) -> Denial | None:
@@ -235,6 +236,8 @@ class Session:
         if event.direction is Direction.RESPONSE:
             return None
         state, chain = self._known(), self._chain
+        if chain.authentication and chain.authenticator is None:
+            return Denial(UNAUTHENTICATED, "", Phase.REQUEST_HEADERS)
         for link in chain.links:
             if chain.lacks_peer(link, state):
                 return Denial(UNAUTHENTICATED, link.name, Phase.REQUEST_HEADERS)

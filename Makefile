@@ -1,0 +1,52 @@
+# What can be done here: `make help`.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+XDS    := $(VENV)/xds-protos
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format protos bench bench-setup clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## make the virtual environment: dependencies, Envoy's binary, the tools
+
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[run]' --group dev
+	@# Envoy's own description of its API, to compare ours with; apart, since it overwrites files of other packages.
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(XDS) xds-protos==1.85.0
+	@touch $@
+
+run: setup ## the main job on embedded parts: Envoy, the server and a stub upstream
+	@$(BIN)/python -m extproc quickstart
+
+test: setup ## all tests
+	@$(BIN)/pytest
+
+check: setup ## format, lint, types, imports
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>&1
+
+format: setup ## put the code into its form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+protos: setup ## compile proto/ anew
+	@$(BIN)/python proto/generate.py
+
+bench: setup ## measure: the engine alone, and requests through Envoy with and without it
+	@$(BIN)/python -m bench
+
+bench-setup: ## install the load generators
+	@command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq wrk nghttp2-client; }
+
+clean: ## remove what setup and the tests made
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
