@@ -83,7 +83,8 @@ def test_paths_in_normal_form(path: str) -> None:
     "path",
     [
         "", "v1", "//", "/a//b", "/a/../b", "/..", "/a/.", "/./a", "/%2e%2e/a", "/a%2Fb", "/a%5cb", "/a\\b", "/a#b", "/a b",
-        "/%61dmin",         "/%00", "/a%0ab", "/%", "/%zz", "/é", "http://evil/x", "*", "/a?b c", "/a?b#c", "/a/..;/b", "/a\n", "/%7E",
+        "/%61dmin", "/%00", "/a%0ab", "/%", "/%zz", "/é", "http://evil/x", "*", "/a?b c", "/a?b#c", "/a/..;/b",
+        "/a\n", "/%7E",
     ],
 )  # fmt: skip
 def test_paths_that_two_readers_could_read_differently(path: str) -> None:

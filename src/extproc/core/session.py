@@ -287,7 +287,7 @@ class Session:
         body = None if after.body == (before.body or b"") or after.body is None else after.body
         headers = after.headers if body is None else after.headers.without(STALE)
         change = difference(before.headers, headers)
-        if body is not None and "content-length" in headers and not event.end:
+        if body is not None and "content-length" in headers and event.part is Part.BODY:
             change = replace(change, set=(*change.set, ("content-length", (str(len(body)).encode(),))))
         if len(change) > MOST_OPERATIONS:
             return self._refuse(event, deny("bad_request", "more header changes than Envoy takes"))
