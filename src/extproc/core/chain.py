@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from extproc.core.exchange import Exchange
-from extproc.core.filter import Authenticator, BodyFilter, BodyTransformer, Compensating
+from extproc.core.filter import BodyTransformer
 from extproc.core.link import Link, Pace
 from extproc.core.phase import Phase
 from extproc.core.state import State, check_headers, fold
@@ -56,8 +56,8 @@ class Chain:
     @property
     def proof(self) -> frozenset[str]:
         """The headers that the authenticator reads."""
-        found = self.authenticator.filter if self.authenticator else None
-        return found.reads if isinstance(found, Authenticator) else frozenset()
+        link = self.authenticator
+        return link.authenticator.reads if link and link.authenticator else frozenset()
 
     @property
     def needs_peer(self) -> bool:
@@ -92,7 +92,7 @@ class Chain:
             if isinstance(result, Denial):
                 await _give_back(taken, phase, pace)
                 return state.decided(link, phase, result.respond.code), result
-            if isinstance(link.filter, Compensating) and len(result.decisions) > len(state.decisions):
+            if link.compensating and len(result.decisions) > len(state.decisions):
                 taken.append((link, result.view(link)))
             state = result
         return state
@@ -148,9 +148,9 @@ def _holds(link: Link, state: State) -> bool:
 
 async def _decide(link: Link, phase: Phase, exchange: Exchange, pace: Pace) -> Verdict:
     verdict = await link.filter.decide(phase, exchange)
-    if not (phase.has_body and isinstance(verdict, Continue) and isinstance(link.filter, BodyFilter)):
+    if not (link.transforming and phase.has_body and isinstance(verdict, Continue)):
         return verdict
-    transformer = link.filter.transformer(phase, exchange)
+    transformer = link.transforming.transformer(phase, exchange)
     return verdict if transformer is None else _joined(verdict, *await _transform(transformer, phase, exchange, pace))
 
 
@@ -204,9 +204,9 @@ def _judge(link: Link, phase: Phase, state: State, verdict: object) -> State | D
 async def _give_back(taken: list[tuple[Link, Exchange]], phase: Phase, pace: Pace) -> None:
     """Best effort, in reverse: the denial stands, whatever happens here."""
     for link, exchange in reversed(taken):
-        if isinstance(link.filter, Compensating):
+        if link.compensating:
             with suppress(Exception):  # what cannot be given back stays taken: the safe side of a limit
-                await pace.bounded(link.filter.give_back(phase, exchange), link.timeout)
+                await pace.bounded(link.compensating.give_back(phase, exchange), link.timeout)
 
 
 def _where(error: Exception) -> str:

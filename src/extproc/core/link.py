@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from extproc.core.exchange import Exchange
-from extproc.core.filter import Authenticator, Filter, Following
+from extproc.core.filter import Authenticator, BodyFilter, Compensating, Filter, Following
 from extproc.core.phase import Phase
 from extproc.core.verdict import Verdict
 from extproc.errors import Cause, Unsupported
@@ -46,12 +46,22 @@ class Link:
     timeout: float = 0.25
     when: Condition | None = None
     phases: frozenset[Phase] = field(init=False)
-    authenticates: bool = field(init=False)
+    authenticator: Authenticator | None = field(init=False)
+    transforming: BodyFilter | None = field(init=False)
+    compensating: Compensating | None = field(init=False)
 
     def __post_init__(self) -> None:
-        follow_ups = self.filter.follow_ups if isinstance(self.filter, Following) else frozenset()
+        """What the filter is able to do, found out once: asking a protocol costs microseconds."""
+        filter_ = self.filter
+        follow_ups = filter_.follow_ups if isinstance(filter_, Following) else frozenset()
         object.__setattr__(self, "phases", frozenset({self.phase}) | follow_ups)
-        object.__setattr__(self, "authenticates", isinstance(self.filter, Authenticator))
+        object.__setattr__(self, "authenticator", filter_ if isinstance(filter_, Authenticator) else None)
+        object.__setattr__(self, "transforming", filter_ if isinstance(filter_, BodyFilter) else None)
+        object.__setattr__(self, "compensating", filter_ if isinstance(filter_, Compensating) else None)
+
+    @property
+    def authenticates(self) -> bool:
+        return self.authenticator is not None
 
     @property
     def order(self) -> tuple[int, Scope, str]:

@@ -14,6 +14,7 @@ from extproc.core.secret import Secret
 from extproc.core.verdict import Continue, HeaderValue
 from extproc.errors import Cause, Defect
 
+NO_CHANGE: Final = Continue()
 HIDDEN_FROM_CEL: Final = frozenset({"cookie", "proxy-authorization"})
 
 
@@ -110,6 +111,9 @@ def fold(state: State, link: Link, phase: Phase, verdict: Continue) -> State:
     Raises:
         Defect: a change that no filter may make.
     """
+    decisions = (*state.decisions, (link.name, phase, "continue"))
+    if verdict == NO_CHANGE:
+        return replace(state, decisions=decisions)
     message = _changed(state, link, phase, verdict)
     facts = _stated(state, link, verdict)
     public = {**state.public_facts, **{kind: fact for kind, fact in facts.items() if kind is not Peer}}
@@ -123,7 +127,7 @@ def fold(state: State, link: Link, phase: Phase, verdict: Continue) -> State:
         states={**state.states, link.name: verdict.state} if verdict.state is not None else state.states,
         reports={**state.reports, link.name: dict(verdict.report)} if verdict.report else state.reports,
         secrets=(*state.secrets, *_secrets(verdict)),
-        decisions=(*state.decisions, (link.name, phase, "continue")),
+        decisions=decisions,
     )
 
 
