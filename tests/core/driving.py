@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
-from extproc.core.chain import Chain, Denial
+from extproc.core.chain import Chain, Denial, Turn
 from extproc.core.exchange import Exchange
 from extproc.core.headers import Headers
+from extproc.core.journal import Journal
 from extproc.core.link import Link, Pace
 from extproc.core.message import Request, Response
 from extproc.core.peer import Peer
@@ -87,14 +88,16 @@ def state(*headers: tuple[str, bytes], proof: Iterable[str] = (), response: Resp
     return State(arrived, shown, response, proof=hidden)
 
 
+def turn(clock: Clock | None = None, budget: float = 1.0, guard: Any = lambda _: None) -> Turn:
+    pace = (clock or Clock()).pace()
+    return Turn(pace, pace.now() + budget, guard, Journal())
+
+
 def run(
     chain: Chain,
     phase: Phase = Phase.REQUEST_HEADERS,
     begin: State | None = None,
-    clock: Clock | None = None,
-    budget: float = 1.0,
+    at: Turn | None = None,
 ) -> tuple[State, Denial | None]:
-    begin = begin or state(proof=chain.proof)
-    pace = (clock or Clock()).pace()
-    result = drive(chain.run(phase, begin, pace, pace.now() + budget, lambda _: None))
+    result = drive(chain.run(phase, begin or state(proof=chain.proof), at or turn()))
     return result if isinstance(result, tuple) else (result, None)

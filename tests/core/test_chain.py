@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.core.chain import Chain, Denial
+from extproc.core.chain import Chain
 from extproc.core.exchange import Exchange
 from extproc.core.headers import Headers
 from extproc.core.link import Degraded, Link, Scope
@@ -17,7 +17,7 @@ from extproc.core.peer import Peer
 from extproc.core.phase import Phase
 from extproc.core.verdict import FAILURES, Continue, Respond, Verdict, deny
 from extproc.errors import Cause, ExpressionError, Failure, Malformed, TimedOut, TooLarge, Unavailable, Unsupported
-from tests.core.driving import PEER, Authenticates, Clock, Says, authn, drive, link, run, state
+from tests.core.driving import PEER, Authenticates, Clock, Says, authn, link, run, state, turn
 
 OPEN = frozenset(Cause) - {Cause.INTERRUPTED}
 ERRORS: dict[Cause, Exception] = {
@@ -192,9 +192,10 @@ def test_a_closed_failure_answers_by_its_cause(cause: Cause, phase: Phase) -> No
 def test_an_open_failure_skips_and_is_seen(cause: Cause) -> None:
     later = Says()
     chain = free(link("a", Says(ERRORS[cause]), covers=frozenset({cause})), link("b", later, priority=1))
-    final, denial = run(chain)
+    now = turn()
+    _, denial = run(chain, at=now)
     assert denial is None
-    assert [(skip.extension, skip.cause) for skip in final.skips] == [("a", cause)]
+    assert [(skip.extension, skip.cause) for skip in now.journal.skips] == [("a", cause)]
     assert len(later.seen) == 1
 
 
@@ -301,21 +302,23 @@ def slow(clock: Clock, seconds: float, verdict: Verdict | None = None) -> Says:
 
 def test_an_extension_has_its_own_timeout() -> None:
     clock = Clock()
-    _, denial = run(free(link("a", slow(clock, 0.3), timeout=0.25)), clock=clock)
+    _, denial = run(free(link("a", slow(clock, 0.3), timeout=0.25)), at=turn(clock))
     assert denial is not None
     assert denial.respond.status == 504
 
 
 def test_the_changes_of_one_that_timed_out_are_undone() -> None:
     clock = Clock()
-    final, denial = run(free(link("a", slow(clock, 0.3), timeout=0.25, covers=OPEN)), clock=clock)
+    final, denial = run(free(link("a", slow(clock, 0.3), timeout=0.25, covers=OPEN)), at=turn(clock))
     assert denial is None
     assert "x-slow" not in final.request.headers
 
 
 def test_a_spent_budget_is_closed_while_a_closed_extension_is_left() -> None:
     clock = Clock()
-    _, denial = run(free(link("a", slow(clock, 2), timeout=9, covers=OPEN), link("b", Says(), priority=1)), clock=clock)
+    _, denial = run(
+        free(link("a", slow(clock, 2), timeout=9, covers=OPEN), link("b", Says(), priority=1)), at=turn(clock)
+    )
     assert denial is not None
     assert (denial.extension, denial.respond.status) == ("b", 504)
 
@@ -324,15 +327,16 @@ def test_a_spent_budget_with_only_open_extensions_left_skips_them_all() -> None:
     clock = Clock()
     left = Says()
     chain = free(link("a", slow(clock, 2), timeout=9, covers=OPEN), link("b", left, priority=1, covers=OPEN))
-    final, denial = run(chain, clock=clock)
+    now = turn(clock)
+    _, denial = run(chain, at=now)
     assert denial is None
-    assert [skip.cause for skip in final.skips] == [Cause.TIMEOUT, Cause.TIMEOUT]
+    assert [skip.cause for skip in now.journal.skips] == [Cause.TIMEOUT, Cause.TIMEOUT]
     assert left.seen == []
 
 
 def test_a_late_denial_is_still_closed() -> None:
     clock = Clock()
-    _, denial = run(free(link("a", slow(clock, 2, deny("forbidden")), timeout=1)), clock=clock, budget=5)
+    _, denial = run(free(link("a", slow(clock, 2, deny("forbidden")), timeout=1)), at=turn(clock, 5))
     assert denial is not None
 
 
@@ -408,7 +412,7 @@ def with_body(body: bytes) -> Any:
 def test_a_body_goes_through_its_transformer_in_slices() -> None:
     clock, upper = Clock(), Upper()
     body = b"ab" * 100_000
-    final, denial = run(free(link("up", upper, Phase.REQUEST_BODY)), Phase.REQUEST_BODY, with_body(body), clock)
+    final, denial = run(free(link("up", upper, Phase.REQUEST_BODY)), Phase.REQUEST_BODY, with_body(body), turn(clock))
     assert denial is None
     assert final.request.body == body.upper() + b"!"
     assert final.request.headers.get("x-upper") == "1"
@@ -420,10 +424,11 @@ def test_a_body_goes_through_its_transformer_in_slices() -> None:
 def test_a_transformer_that_fails_half_way_leaves_no_trace() -> None:
     begin = with_body(b"ab" * 100_000)
     failing = free(link("up", Upper(fail_at=2), Phase.REQUEST_BODY, covers=OPEN))
-    final, denial = run(failing, Phase.REQUEST_BODY, begin)
+    now = turn()
+    final, denial = run(failing, Phase.REQUEST_BODY, begin, now)
     assert denial is None
     assert final.request == begin.request
-    assert [skip.cause for skip in final.skips] == [Cause.MALFORMED]
+    assert [skip.cause for skip in now.journal.skips] == [Cause.MALFORMED]
 
 
 def test_a_transformer_may_deny_at_the_end() -> None:
@@ -451,7 +456,8 @@ def test_no_interleaving_of_failures_turns_a_denial_into_a_pass(links: list[tupl
             ),
         )
     )
-    final, denial = run(chain)
+    now = turn()
+    _, denial = run(chain, at=now)
     stops = [place for place, (behaviour, covers, _) in enumerate(links) if _stops(behaviour, covers)]
     assert (denial is not None) == bool(stops)
     if denial:
@@ -459,7 +465,7 @@ def test_no_interleaving_of_failures_turns_a_denial_into_a_pass(links: list[tupl
     failed_open = [
         f"l{p}" for p, (b, _, _) in enumerate(links[: stops[0] if stops else None]) if isinstance(b, Exception)
     ]
-    assert [skip.extension for skip in final.skips] == failed_open
+    assert [skip.extension for skip in now.journal.skips] == failed_open
 
 
 def _stops(behaviour: Any, covers: set[Cause]) -> bool:
@@ -478,9 +484,8 @@ def test_cancellation_is_no_failure() -> None:
         pass
 
     chain = free(link("a", Says(Gone()), covers=OPEN))
-    pace = Clock().pace()
     with pytest.raises(Gone):
-        drive(chain.run(Phase.REQUEST_HEADERS, state(), pace, 1.0, lambda _: None))
+        run(chain)
 
 
 def test_the_engine_has_the_last_word_after_each_link() -> None:
@@ -489,9 +494,7 @@ def test_the_engine_has_the_last_word_after_each_link() -> None:
     chain = free(
         link("a", takes), link("b", Says(Continue(set_headers={"x": "1"})), priority=1), link("c", later, priority=2)
     )
-    pace = Clock().pace()
     guard = lambda s: deny("backend_mismatch") if "x" in s.request.headers else None  # noqa: E731
-    result = drive(chain.run(Phase.REQUEST_HEADERS, state(), pace, 1.0, guard))
-    assert isinstance(result, tuple)
-    assert isinstance(result[1], Denial)
-    assert (result[1].extension, later.seen, takes.returned) == ("b", [], ["receipt"])
+    _, denial = run(chain, at=turn(guard=guard))
+    assert denial is not None
+    assert (denial.extension, later.seen, takes.returned) == ("b", [], ["receipt"])

@@ -7,6 +7,7 @@ from typing import Final
 
 from extproc.core.exchange import Exchange
 from extproc.core.filter import BodyTransformer
+from extproc.core.journal import Journal
 from extproc.core.link import Link, Pace
 from extproc.core.phase import Phase
 from extproc.core.state import State, check_headers, fold
@@ -19,10 +20,6 @@ SLICE: Final = 64 * 1024
 UNAUTHENTICATED: Final = deny("unauthenticated", "no peer was established", {"www-authenticate": "Bearer"})
 
 
-Guard = Callable[[State], Respond | None]
-"""What the engine itself has against the state that an extension left."""
-
-
 @dataclass(frozen=True, slots=True)
 class Denial:
     """A response, and who gave it. `failure` says that nobody decided: an extension failed, closed."""
@@ -31,6 +28,25 @@ class Denial:
     extension: str
     phase: Phase
     failure: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The work on one ext_proc message. `deadline` as `pace.now` tells; `guard` is what the engine itself has against the
+    state that an extension left.
+    """
+
+    pace: Pace
+    deadline: float
+    guard: Callable[[State], Respond | None]
+    journal: Journal
+
+    def left(self) -> float:
+        """Seconds left of the budget. Raises: TimedOut, if there are none."""
+        left = self.deadline - self.pace.now()
+        if left <= 0:
+            raise TimedOut("the budget of this message is spent")
+        return left
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,44 +91,41 @@ class Chain:
         """
         return tuple(link for link in self._phases[phase] if self.lacks_peer(link, state) or _holds(link, state))
 
-    async def run(
-        self, phase: Phase, state: State, pace: Pace, deadline: float, guard: Guard
-    ) -> State | tuple[State, Denial]:
-        """Run the links of `phase` over `state`, each seeing the result of the one before. `deadline` as `pace.now` tells;
-        `guard` is the engine's own word after each link.
+    async def run(self, phase: Phase, state: State, turn: Turn) -> State | tuple[State, Denial]:
+        """Run the links of `phase` over `state`, each seeing the result of the one before.
 
         A denial or a closed failure ends the phase, and what Compensating links took in it is given back.
         """
         taken: list[tuple[Link, Exchange]] = []
         for link in self._phases[phase]:
             if self.lacks_peer(link, state):
-                result: State | Denial = Denial(UNAUTHENTICATED, link.name, phase)
+                result: State | Denial | None = Denial(UNAUTHENTICATED, link.name, phase)
             else:
-                result = _guarded(await _one(link, phase, state, pace, deadline), link, phase, guard)
+                result = await _one(link, phase, state, turn)
+            if isinstance(result, State) and (refusal := turn.guard(result)):
+                result = Denial(refusal, link.name, phase)
             if isinstance(result, Denial):
-                await _give_back(taken, phase, pace)
-                return state.decided(link, phase, result.respond.code), result
-            if link.compensating and len(result.decisions) > len(state.decisions):
-                taken.append((link, result.view(link)))
-            state = result
+                turn.journal.decided(link.name, phase, result.respond.code)
+                await _give_back(taken, phase, turn.pace)
+                return state, result
+            if result is not None:
+                turn.journal.decided(link.name, phase)
+                state = result
+                if link.compensating:
+                    taken.append((link, state.view(link)))
         return state
 
 
-def _guarded(result: State | Denial, link: Link, phase: Phase, guard: Guard) -> State | Denial:
-    refusal = guard(result) if isinstance(result, State) else None
-    return Denial(refusal, link.name, phase) if refusal else result
-
-
-async def _one(link: Link, phase: Phase, state: State, pace: Pace, deadline: float) -> State | Denial:
-    """`state` after `link`: changed, unchanged and marked as skipped, or a denial.
+async def _one(link: Link, phase: Phase, state: State, turn: Turn) -> State | Denial | None:
+    """`state` after `link`, or its denial; None if it did not run, or failed and was passed over.
 
     Once the budget is spent every link left fails with a timeout, so the first that is not open for it denies.
     """
     try:
         if not _holds(link, state):
-            return state
-        seconds = min(link.timeout, _left(deadline, pace))
-        verdict = await pace.bounded(_decide(link, phase, state.view(link), pace), seconds)
+            return None
+        seconds = min(link.timeout, turn.left())
+        verdict = await turn.pace.bounded(_decide(link, phase, state.view(link), turn.pace), seconds)
         return _judge(link, phase, state, verdict)
     except ExpressionError as error:
         return Denial(deny("policy_error", f"{link.name}: {error}"), link.name, phase, Cause.DEFECT)
@@ -123,18 +136,12 @@ async def _one(link: Link, phase: Phase, state: State, pace: Pace, deadline: flo
     except Exception as error:  # noqa: BLE001 - a filter may raise anything; its failOpen decides, and nothing passes unseen
         failure = Defect(_where(error))
     if failure.cause in link.covers:
-        return state.skipped(link, phase, failure.cause, str(failure))
+        turn.journal.skipped(link.name, phase, failure.cause, str(failure))
+        return None
     reason = f"{link.name}: {failure}"
     return Denial(
         answer_to(failure.cause, in_response=phase.is_response, reason=reason), link.name, phase, failure.cause
     )
-
-
-def _left(deadline: float, pace: Pace) -> float:
-    left = deadline - pace.now()
-    if left <= 0:
-        raise TimedOut("the budget of this message is spent")
-    return left
 
 
 def _holds(link: Link, state: State) -> bool:

@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import Any
 
 from extproc.core.headers import HeaderChange, Headers
-from extproc.core.phase import Direction, Part, Phase
+from extproc.core.journal import Decision, Skip
+from extproc.core.phase import Direction, Part
 from extproc.core.secret import Secret
-from extproc.core.state import Skip
 from extproc.core.verdict import Respond
 
 
@@ -81,6 +81,6 @@ class Record:
     extension: str = ""
     phase: str = ""
     failure: str = ""
-    decisions: tuple[tuple[str, Phase, str], ...] = ()
+    decisions: tuple[Decision, ...] = ()
     skips: tuple[Skip, ...] = ()
     reports: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)

@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from extproc.core.admission import Admission
-from extproc.core.chain import UNAUTHENTICATED, Chain, Denial
+from extproc.core.chain import UNAUTHENTICATED, Chain, Denial, Turn
 from extproc.core.event import BodyMode, Event, Modes, Outcome, Record
 from extproc.core.headers import HeaderChange, Headers, difference
+from extproc.core.journal import Journal
 from extproc.core.link import Pace
 from extproc.core.message import Message, Request, read_request, read_response
 from extproc.core.peer import Backend, Route
@@ -86,6 +87,8 @@ class Session:
     _denial: Denial | None = None
     _peer: str | None = None
     _request_id: str = ""
+    _journal: Journal = field(default_factory=Journal)
+    _told: int = -1
 
     async def step(self, event: Event) -> Outcome:
         """Answer one message.
@@ -154,7 +157,7 @@ class Session:
             source=event.attributes.get("source.address", ""),
             proof=selection.chain.proof,
         )
-        outcome = await self._run(event, request, _now_and_deadline(self.engine))
+        outcome = await self._run(event, request, self._turn())
         return outcome if outcome.respond else replace(outcome, modes=self._modes(ended=event.end))
 
     async def _response_headers(self, event: Event) -> Outcome:
@@ -162,7 +165,7 @@ class Session:
         before = read_response(event.fields)
         masked = self.engine.mask(before.headers, state.secrets)
         self._state = replace(state, response=replace(before, headers=masked))
-        return await self._run(event, before, _now_and_deadline(self.engine))
+        return await self._run(event, before, self._turn())
 
     async def _body(self, event: Event) -> Outcome:
         phase = PHASES[event.direction][1]
@@ -182,7 +185,7 @@ class Session:
         self._bodies.add(event.direction)
         before = self._put_body(event.direction, body)
         phase = PHASES[event.direction][1]
-        if denial := await self._phase(phase, _now_and_deadline(self.engine)):
+        if denial := await self._phase(phase, self._turn()):
             return self._denied(event, denial)
         return self._changed(event, before, self._message(event.direction))
 
@@ -203,20 +206,24 @@ class Session:
         kept = event.fields.without(event.fields.names() - self.engine.policy.request_trailers)
         return Outcome(event.direction, event.part, difference(event.fields, kept))
 
-    async def _run(self, event: Event, before: Message, deadline: float) -> Outcome:
+    async def _run(self, event: Event, before: Message, turn: Turn) -> Outcome:
         """The headers phase, and the body phase with it where the headers end the stream."""
         headers, body = PHASES[event.direction]
-        denial = await self._phase(headers, deadline) or self._prepare(event)
+        denial = await self._phase(headers, turn) or self._prepare(event)
         if not denial and event.end and self._wanted.get(body):
             self._bodies.add(event.direction)
             self._put_body(event.direction, b"")
-            denial = await self._phase(body, deadline)
+            denial = await self._phase(body, turn)
         return self._denied(event, denial) if denial else self._changed(event, before, self._message(event.direction))
 
-    async def _phase(self, phase: Phase, deadline: float) -> Denial | None:
-        result = await self._chain.run(phase, self._known(), self.engine.pace, deadline, self._guard)
+    async def _phase(self, phase: Phase, turn: Turn) -> Denial | None:
+        result = await self._chain.run(phase, self._known(), turn)
         self._state, denial = result if isinstance(result, tuple) else (result, None)
         return denial
+
+    def _turn(self) -> Turn:
+        pace = self.engine.pace
+        return Turn(pace, pace.now() + self.engine.policy.budget, self._guard, self._journal)
 
     def _guard(self, state: State) -> Respond | None:
         """No credential leaves for a cluster that is not its Backend's, and a peer that is now known takes one of its
@@ -257,7 +264,7 @@ class Session:
                 return Denial(
                     deny("forbidden", f"{link.name} inspects bodies, and an upgrade has none"), link.name, phase
                 )
-            self._state = self._known().skipped(link, phase, Cause.UNSUPPORTED, "the connection is upgraded")
+            self._journal.skipped(link.name, phase, Cause.UNSUPPORTED, "the connection is upgraded")
             self._wanted[phase] = False
         return None
 
@@ -317,7 +324,11 @@ class Session:
             request_id=self._request_id,
         )
 
-    def _metadata(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any] | None:
+        """The dynamic metadata, if anything happened since they were last sent."""
+        if len(self._journal) == self._told and not self._denial:
+            return None
+        self._told = len(self._journal)
         return metadata(self._record())
 
     def _known(self) -> State:
@@ -348,8 +359,8 @@ class Session:
             extension=denial.extension if denial else "",
             phase=denial.phase if denial else "",
             failure=(denial.failure or "") if denial else "",
-            decisions=state.decisions if state else (),
-            skips=state.skips if state else (),
+            decisions=tuple(self._journal.decisions),
+            skips=tuple(self._journal.skips),
             reports=state.reports if state else {},
         )
 
@@ -360,7 +371,7 @@ def metadata(record: Record) -> dict[str, Any]:
         "peer": {"namespace": record.namespace, "serviceAccount": record.service_account},
         "route": record.route,
         "backend": record.backend,
-        "decisions": {f"{name}/{phase}": word for name, phase, word in record.decisions},
+        "decisions": {f"{d.extension}/{d.phase}": d.word for d in record.decisions},
     }
     if record.skips:
         found["skipped"] = [{"extension": s.extension, "phase": s.phase, "cause": s.cause} for s in record.skips]
@@ -369,10 +380,6 @@ def metadata(record: Record) -> dict[str, Any]:
     if record.code:
         found["denied"] = {"code": record.code, "extension": record.extension}
     return found
-
-
-def _now_and_deadline(engine: Engine) -> float:
-    return engine.pace.now() + engine.policy.budget
 
 
 def _released(state: State) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from extproc.core.exchange import Exchange
 from extproc.core.headers import Headers, check_name, check_value
@@ -12,20 +12,10 @@ from extproc.core.peer import Backend, Peer, Route
 from extproc.core.phase import Phase
 from extproc.core.secret import Secret
 from extproc.core.verdict import Continue, HeaderValue
-from extproc.errors import Cause, Defect
+from extproc.errors import Defect
 
 NO_CHANGE: Final = Continue()
 HIDDEN_FROM_CEL: Final = frozenset({"cookie", "proxy-authorization"})
-
-
-@dataclass(frozen=True, slots=True)
-class Skip:
-    """An extension that failed, and was passed over because its failOpen covers the cause."""
-
-    extension: str
-    phase: Phase
-    cause: Cause
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +39,6 @@ class State:
     public_facts: Mapping[type, object] = field(default_factory=dict)
     states: Mapping[str, object] = field(default_factory=dict)
     reports: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)
-    decisions: tuple[tuple[str, Phase, str], ...] = ()
-    skips: tuple[Skip, ...] = ()
     secrets: tuple[Secret, ...] = ()
     _variables: dict[bool, dict[str, object]] = field(default_factory=dict, compare=False, repr=False)
 
@@ -80,12 +68,6 @@ class State:
             self._variables[key] = _cel_variables(self, peer)
         return self._variables[key]
 
-    def decided(self, link: Link, phase: Phase, word: str) -> Self:
-        return replace(self, decisions=(*self.decisions, (link.name, phase, word)))
-
-    def skipped(self, link: Link, phase: Phase, cause: Cause, reason: str) -> Self:
-        return replace(self, skips=(*self.skips, Skip(link.name, phase, cause, reason)))
-
 
 class Variables(Mapping[str, object]):
     """The CEL variables, built only if an expression is evaluated."""
@@ -111,9 +93,8 @@ def fold(state: State, link: Link, phase: Phase, verdict: Continue) -> State:
     Raises:
         Defect: a change that no filter may make.
     """
-    decisions = (*state.decisions, (link.name, phase, "continue"))
     if verdict == NO_CHANGE:
-        return replace(state, decisions=decisions)
+        return state
     message = _changed(state, link, phase, verdict)
     facts = _stated(state, link, verdict)
     public = {**state.public_facts, **{kind: fact for kind, fact in facts.items() if kind is not Peer}}
@@ -127,7 +108,6 @@ def fold(state: State, link: Link, phase: Phase, verdict: Continue) -> State:
         states={**state.states, link.name: verdict.state} if verdict.state is not None else state.states,
         reports={**state.reports, link.name: dict(verdict.report)} if verdict.report else state.reports,
         secrets=(*state.secrets, *_secrets(verdict)),
-        decisions=decisions,
     )
 
 

@@ -1,0 +1,42 @@
+"""What happened in an exchange, in the order in which it happened: for logs, metrics and dynamic metadata."""
+
+from dataclasses import dataclass, field
+
+from extproc.core.phase import Phase
+from extproc.errors import Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An extension that decided: `continue`, or the code of its denial."""
+
+    extension: str
+    phase: Phase
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """An extension that failed, and was passed over because its failOpen covers the cause."""
+
+    extension: str
+    phase: Phase
+    cause: Cause
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Journal:
+    """Append-only, one for each exchange. Undoing a change does not undo that it was tried."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.decisions) + len(self.skips)
+
+    def decided(self, extension: str, phase: Phase, word: str = "continue") -> None:
+        self.decisions.append(Decision(extension, phase, word))
+
+    def skipped(self, extension: str, phase: Phase, cause: Cause, reason: str) -> None:
+        self.skips.append(Skip(extension, phase, cause, reason))
