@@ -9,12 +9,14 @@ from typing import Any, Final, Protocol
 from extproc.core.admission import Admission
 from extproc.core.chain import UNAUTHENTICATED, Chain, Denial, Turn
 from extproc.core.event import BodyMode, Event, Modes, Outcome, Record
-from extproc.core.headers import HeaderChange, Headers, difference
+from extproc.core.headers import Headers, difference
 from extproc.core.journal import Journal
-from extproc.core.link import Pace
+from extproc.core.link import Link, Pace
 from extproc.core.message import Message, Request, read_request, read_response
+from extproc.core.outcome import changed, modes_refused
 from extproc.core.peer import Backend, Route
 from extproc.core.phase import FOLLOWERS, Direction, Part, Phase
+from extproc.core.record import metadata, record
 from extproc.core.secret import Secret
 from extproc.core.state import State
 from extproc.core.verdict import Respond, deny
@@ -23,13 +25,7 @@ from extproc.errors import Cause, ExpressionError, ProtocolError
 OURS: Final = "x-extproc-"
 """Headers of this prefix are ours: what a client sends under it is removed."""
 
-MOST_OPERATIONS: Final = 100
-"""Envoy answers 500 to more header operations than that in one message (PROTOCOL 2.3)."""
-
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
-
-STALE: Final = frozenset({"content-digest", "content-md5", "digest", "repr-digest", "etag"})
-"""What describes the bytes of a body, and is wrong once they are others (RFC 9530, RFC 9110 section 8.8.3)."""
 
 PHASES: Final[Mapping[Direction, tuple[Phase, Phase]]] = MappingProxyType(
     {
@@ -146,7 +142,7 @@ class Session:
         if isinstance(selection, Respond):
             return self._refuse(event, selection)
         self._chain = selection.chain
-        if refusal := _modes_refused(event.configured, selection.chain):
+        if refusal := modes_refused(event.configured, selection.chain):
             return self._refuse(event, refusal)
         self._state = State(
             arrived,
@@ -187,7 +183,7 @@ class Session:
         phase = PHASES[event.direction][1]
         if denial := await self._phase(phase, self._turn()):
             return self._denied(event, denial)
-        return self._changed(event, before, self._message(event.direction))
+        return self._changed(event, before)
 
     async def _trailers(self, event: Event) -> Outcome:
         """Trailers of a request are removed but for a list: an upstream may read them as headers. A body that was wanted and
@@ -214,7 +210,7 @@ class Session:
             self._bodies.add(event.direction)
             self._put_body(event.direction, b"")
             denial = await self._phase(body, turn)
-        return self._denied(event, denial) if denial else self._changed(event, before, self._message(event.direction))
+        return self._denied(event, denial) if denial else self._changed(event, before)
 
     async def _phase(self, phase: Phase, turn: Turn) -> Denial | None:
         result = await self._chain.run(phase, self._known(), turn)
@@ -257,7 +253,7 @@ class Session:
             return self._upgrade([(link, phase) for phase in Phase if phase.has_body for link in active[phase]])
         return None
 
-    def _upgrade(self, wanting: list[tuple[Any, Phase]]) -> Denial | None:
+    def _upgrade(self, wanting: list[tuple[Link, Phase]]) -> Denial | None:
         """An upgraded connection has no body that could be inspected (DESIGN section 4)."""
         for link, phase in wanting:
             if Cause.UNSUPPORTED not in link.covers:
@@ -289,40 +285,19 @@ class Session:
         self._state = replace(state, response=response)
         return response
 
-    def _changed(self, event: Event, before: Message, after: Message) -> Outcome:
-        """The difference of two messages as an outcome. A body that changed takes content-length with it."""
-        body = None if after.body == (before.body or b"") or after.body is None else after.body
-        headers = after.headers if body is None else after.headers.without(STALE)
-        change = difference(before.headers, headers)
-        if body is not None and "content-length" in headers and event.part is Part.BODY:
-            change = replace(change, set=(*change.set, ("content-length", (str(len(body)).encode(),))))
-        if len(change) > MOST_OPERATIONS:
-            return self._refuse(event, deny("bad_request", "more header changes than Envoy takes"))
-        path, hidden = _path_change(before, after)
-        return Outcome(
-            event.direction,
-            event.part,
-            change,
-            path,
-            hidden,
-            body,
-            metadata=self._metadata(),
-            request_id=self._request_id,
-        )
+    def _changed(self, event: Event, before: Message) -> Outcome:
+        outcome = changed(event, before, self._message(event.direction))
+        if isinstance(outcome, Respond):
+            return self._refuse(event, outcome)
+        return replace(outcome, metadata=self._metadata(), request_id=self._request_id)
 
     def _refuse(self, event: Event, respond: Respond) -> Outcome:
         return self._denied(event, Denial(respond, "", PHASES[event.direction][event.part is not Part.HEADERS]))
 
     def _denied(self, event: Event, denial: Denial) -> Outcome:
         self._denial = denial
-        return Outcome(
-            event.direction,
-            event.part,
-            HeaderChange(),
-            respond=denial.respond,
-            metadata=self._metadata(),
-            request_id=self._request_id,
-        )
+        told = self._metadata()
+        return Outcome(event.direction, event.part, respond=denial.respond, metadata=told, request_id=self._request_id)
 
     def _metadata(self) -> dict[str, Any] | None:
         """The dynamic metadata, if anything happened since they were last sent."""
@@ -345,67 +320,12 @@ class Session:
         return state.response
 
     def _record(self) -> Record:
-        state, denial = self._state, self._denial
-        peer = state.peer if state else None
-        return Record(
-            gateway=self.engine.policy.gateway,
-            route=str(state.route or "") if state else "",
-            backend=str(state.backend or "") if state else "",
-            namespace=peer.namespace if peer else "",
-            service_account=peer.service_account if peer else "",
-            request_id=self._request_id,
-            code=denial.respond.code if denial else "",
-            reason=denial.respond.reason if denial else "",
-            extension=denial.extension if denial else "",
-            phase=denial.phase if denial else "",
-            failure=(denial.failure or "") if denial else "",
-            decisions=tuple(self._journal.decisions),
-            skips=tuple(self._journal.skips),
-            reports=state.reports if state else {},
-        )
-
-
-def metadata(record: Record) -> dict[str, Any]:
-    """The dynamic metadata of an exchange so far (namespace `extproc`): what access logs and other filters can read."""
-    found: dict[str, Any] = {
-        "peer": {"namespace": record.namespace, "serviceAccount": record.service_account},
-        "route": record.route,
-        "backend": record.backend,
-        "decisions": {f"{d.extension}/{d.phase}": d.word for d in record.decisions},
-    }
-    if record.skips:
-        found["skipped"] = [{"extension": s.extension, "phase": s.phase, "cause": s.cause} for s in record.skips]
-    if record.reports:
-        found["reports"] = {name: dict(report) for name, report in record.reports.items()}
-    if record.code:
-        found["denied"] = {"code": record.code, "extension": record.extension}
-    return found
+        return record(self.engine.policy.gateway, self._request_id, self._state, self._denial, self._journal)
 
 
 def _released(state: State) -> bool:
     """Whether a credential may go where Envoy is about to send this request (DESIGN section 3, "Which Backend")."""
     return state.backend is not None and state.cluster in state.backend.clusters
-
-
-def _path_change(before: Message, after: Message) -> tuple[str | None, tuple[tuple[str, Secret], ...]]:
-    if not isinstance(before, Request) or not isinstance(after, Request):
-        return None, ()
-    if after.path == before.path and after.hidden_query == before.hidden_query:
-        return None, ()
-    return after.path, after.hidden_query
-
-
-def _modes_refused(configured: tuple[BodyMode, BodyMode] | None, chain: Chain) -> Respond | None:
-    """503, if Envoy is configured with modes that this server does not speak or that are weaker than the chain needs."""
-    modes = configured or (BodyMode.NONE, BodyMode.NONE)
-    for mode, phase in zip(modes, (Phase.REQUEST_BODY, Phase.RESPONSE_BODY), strict=True):
-        if mode not in (BodyMode.NONE, BodyMode.BUFFERED):
-            return deny("policy_unavailable", f"Envoy is configured with {phase} mode {mode}, which is not served")
-        if mode is BodyMode.NONE and chain.at(phase):
-            return deny(
-                "policy_unavailable", f"Envoy is configured with {phase} mode NONE, and the chain needs BUFFERED"
-            )
-    return None
 
 
 def _request_id(fields: Headers) -> str:
