@@ -1,0 +1,54 @@
+"""What a client that was refused is told about its limits."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from extproc.ports import Demand, Level
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """One limit: its name, what was asked of it, and how it stands."""
+
+    name: str
+    demand: Demand
+    level: Level
+
+
+def rate_headers(limits: Sequence[Spent]) -> Mapping[str, str]:
+    """`retry-after` (RFC 9110 section 10.2.3), `ratelimit` and `ratelimit-policy` (draft-ietf-httpapi-ratelimit-headers-10,
+    lists of RFC 9651), and the limit that is longest in the way as OpenAI's clients read it.
+    """
+    worst = max(limits, key=lambda limit: limit.level.retry_after)
+    return {
+        "retry-after": str(max(1, math.ceil(worst.level.retry_after))),
+        "ratelimit": ", ".join(map(_standing, limits)),
+        "ratelimit-policy": ", ".join(map(_policy, limits)),
+        "x-ratelimit-limit-requests": str(worst.demand.limit),
+        "x-ratelimit-remaining-requests": str(worst.level.remaining),
+        "x-ratelimit-reset-requests": duration(worst.level.reset_after),
+    }
+
+
+def _standing(limit: Spent) -> str:
+    """`t` is never before `retry-after`: until then nothing is to be had."""
+    seconds = math.ceil(max(limit.level.reset_after, limit.level.retry_after))
+    return f'"{limit.name}";r={limit.level.remaining};t={seconds}'
+
+
+def _policy(limit: Spent) -> str:
+    """`w` counts whole seconds; a window that is none is left out."""
+    window = f";w={limit.demand.window:.0f}" if limit.demand.window.is_integer() else ""
+    return f'"{limit.name}";q={limit.demand.limit}{window}'
+
+
+def duration(seconds: float) -> str:
+    """As OpenAI sends it, which is as Go writes it: `120ms`, `12s`, `6m0s`, `1h0m0s`. Rounded up."""
+    if seconds < 1:
+        return f"{math.ceil(seconds * 1000)}ms"
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{rest}s"
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

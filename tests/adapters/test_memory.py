@@ -1,0 +1,119 @@
+"""Counters in memory: bounded, and never at the cost of a counter that is in use. What they count is in `contract/`."""
+
+import pytest
+
+from extproc.adapters.memory import Counters
+from extproc.errors import Unavailable
+from extproc.ports import Algorithm, Demand
+from extproc.testing import Clock
+
+
+def demand(name: str, algorithm: Algorithm = Algorithm.SLIDING_WINDOW, limit: int = 2, window: float = 10.0) -> Demand:
+    return Demand(name.encode(), algorithm, limit, window, limit)
+
+
+every_algorithm = pytest.mark.parametrize("algorithm", Algorithm)
+
+
+@every_algorithm
+async def test_many_keys_reset_nobody(algorithm: Algorithm) -> None:
+    counters = Counters(Clock(), most_counters=3)
+    spent = demand("victim", algorithm, 1)
+    assert (await counters.take([spent])).admitted
+    refused = 0
+    for number in range(50):
+        try:
+            await counters.take([demand(f"attack-{number}", algorithm)])
+        except Unavailable:
+            refused += 1
+    assert refused == 48
+    assert not (await counters.take([spent])).admitted
+
+
+@every_algorithm
+async def test_a_known_counter_is_served_when_all_are_in_use(algorithm: Algorithm) -> None:
+    counters = Counters(Clock(), most_counters=1)
+    for _ in range(2):
+        assert (await counters.take([demand("a", algorithm, 3)])).admitted
+    with pytest.raises(Unavailable):
+        await counters.take([demand("a", algorithm, 3), demand("b", algorithm)])
+    assert counters.in_use == 1
+    assert (await counters.take([demand("a", algorithm, 3)])).levels[0].remaining == 0
+
+
+@every_algorithm
+async def test_counters_that_are_as_good_as_new_are_forgotten(algorithm: Algorithm) -> None:
+    clock = Clock(6000.0)
+    counters = Counters(clock, most_counters=100)
+    for number in range(100):
+        await counters.take([demand(str(number), algorithm)])
+    clock.advance(10.1)
+    assert (await counters.take([demand("one more", algorithm)])).admitted
+    for _ in range(10):
+        await counters.take([demand("one more", algorithm)])
+    assert counters.in_use == 1
+
+
+async def test_a_counter_in_use_outlives_its_first_window() -> None:
+    clock = Clock(6000.0)
+    counters = Counters(clock, most_counters=2)
+    for _ in range(20):
+        await counters.take([demand("busy", limit=1)])
+        clock.advance(6)
+        await counters.take([demand("busy", limit=1)])
+        assert counters.in_use == 1
+    await counters.take([demand("busy", limit=1)])
+    assert not (await counters.take([demand("busy", limit=1)])).admitted
+
+
+async def test_what_sliding_windows_remember_is_bounded() -> None:
+    clock = Clock(6000.0)
+    counters = Counters(clock, most_takes=10)
+    for _ in range(10):
+        await counters.take([demand("a", limit=100)])
+    with pytest.raises(Unavailable):
+        await counters.take([demand("a", limit=100)])
+    with pytest.raises(Unavailable):
+        await counters.take([demand("b", limit=100)])
+    clock.advance(10)
+    for _ in range(10):
+        await counters.take([demand("a", limit=100)])
+    with pytest.raises(Unavailable):
+        await counters.take([demand("a", limit=100)])
+
+
+async def test_taking_and_giving_back_leaves_nothing_behind() -> None:
+    counters = Counters(Clock(), most_takes=3)
+    for _ in range(50):
+        tally = await counters.take([demand("a", limit=100), demand("b", limit=100)])
+        await counters.give_back([demand("a", limit=100), demand("b", limit=100)], tally.receipt)
+    assert (await counters.take([demand("a", limit=100)])).levels[0].remaining == 99
+
+
+async def test_a_refusal_makes_no_counter() -> None:
+    counters = Counters(Clock())
+    await counters.take([demand("full", limit=1)])
+    for number in range(10):
+        assert not (await counters.take([demand("full", limit=1), demand(str(number))])).admitted
+    assert counters.in_use == 1
+
+
+@every_algorithm
+async def test_a_clock_that_is_set_back_frees_nothing_and_holds_nothing(algorithm: Algorithm) -> None:
+    clock = Clock(6000.0)
+    counters = Counters(clock)
+    await counters.take([demand("a", algorithm, 1)])
+    clock.advance(-3000)
+    assert not (await counters.take([demand("a", algorithm, 1)])).admitted
+    clock.advance(3010.1)
+    assert (await counters.take([demand("a", algorithm, 1)])).admitted
+
+
+async def test_one_counter_twice_in_one_take_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="one counter"):
+        await Counters(Clock()).take([demand("a"), demand("a")])
+
+
+async def test_a_receipt_of_nothing_is_a_mistake() -> None:
+    with pytest.raises(TypeError):
+        await Counters(Clock()).give_back([demand("a")], None)
