@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 run: setup ## the main job on embedded parts: Envoy, the server and a stub upstream
-	@$(BIN)/python -m extproc quickstart
+	@$(BIN)/python examples/quickstart/run.py
 
 test: setup ## all tests
 	@$(BIN)/pytest
@@ -40,7 +40,7 @@ format: setup ## put the code into its form
 	@$(BIN)/ruff check --fix .
 
 protos: setup ## compile proto/ anew
-	@$(BIN)/python proto/generate.py
+	@PYTHON=$(BIN)/python proto/generate.sh
 
 bench: setup ## measure: the engine alone, and requests through Envoy with and without it
 	@$(BIN)/python -m bench

@@ -15,6 +15,7 @@ from extproc.core.link import Degraded, Link, Scope
 from extproc.core.message import Response
 from extproc.core.peer import Peer
 from extproc.core.phase import Phase
+from extproc.core.secret import seal
 from extproc.core.verdict import FAILURES, Continue, Respond, Verdict, deny
 from extproc.errors import Cause, ExpressionError, Failure, Malformed, TimedOut, TooLarge, Unavailable, Unsupported
 from tests.core.driving import PEER, Authenticates, Clock, Says, authn, link, run, state, turn
@@ -240,6 +241,15 @@ def test_a_verdict_that_is_none_is_a_defect_and_undone(verdict: Any) -> None:
     final, denial = run(free(link("a", Says(lambda *_: verdict), covers=OPEN)), begin=state(("x", b"1")))
     assert denial is None
     assert list(final.request.headers) == [("x", b"1")]
+
+
+@pytest.mark.parametrize("phase", [Phase.RESPONSE_HEADERS, Phase.RESPONSE_BODY])
+def test_a_credential_does_not_go_to_a_client(phase: Phase) -> None:
+    secret = {"x-key": seal(b"sk-canary")}
+    for verdict in (Continue(set_headers=secret), Respond(200, "x", "x", secret)):
+        _, denial = run(free(link("a", Says(verdict), phase)), phase, state(response=Response(200, Headers())))
+        assert denial is not None
+        assert denial.failure is Cause.DEFECT
 
 
 def test_a_defect_is_told_without_its_text() -> None:

@@ -10,6 +10,7 @@ from extproc.core.filter import BodyTransformer
 from extproc.core.journal import Journal
 from extproc.core.link import Link, Pace
 from extproc.core.phase import Phase
+from extproc.core.secret import Secret
 from extproc.core.state import State, check_headers, fold
 from extproc.core.verdict import Continue, Respond, Verdict, answer_to, deny
 from extproc.errors import Cause, Defect, ExpressionError, Failure, TimedOut
@@ -98,6 +99,7 @@ class Chain:
         """
         taken: list[tuple[Link, Exchange]] = []
         for link in self._phases[phase]:
+            started = turn.pace.now()
             if self.lacks_peer(link, state):
                 result: State | Denial | None = Denial(UNAUTHENTICATED, link.name, phase)
             else:
@@ -105,11 +107,11 @@ class Chain:
             if isinstance(result, State) and (refusal := turn.guard(result)):
                 result = Denial(refusal, link.name, phase)
             if isinstance(result, Denial):
-                turn.journal.decided(link.name, phase, result.respond.code)
+                turn.journal.decided(link.name, phase, turn.pace.now() - started, result.respond.code)
                 await _give_back(taken, phase, turn.pace)
                 return state, result
             if result is not None:
-                turn.journal.decided(link.name, phase)
+                turn.journal.decided(link.name, phase, turn.pace.now() - started)
                 state = result
                 if link.compensating:
                     taken.append((link, state.view(link)))
@@ -121,6 +123,7 @@ async def _one(link: Link, phase: Phase, state: State, turn: Turn) -> State | De
 
     Once the budget is spent every link left fails with a timeout, so the first that is not open for it denies.
     """
+    started = turn.pace.now()
     try:
         if not _holds(link, state):
             return None
@@ -136,7 +139,7 @@ async def _one(link: Link, phase: Phase, state: State, turn: Turn) -> State | De
     except Exception as error:  # noqa: BLE001 - a filter may raise anything; its failOpen decides, and nothing passes unseen
         failure = Defect(_where(error))
     if failure.cause in link.covers:
-        turn.journal.skipped(link.name, phase, failure.cause, str(failure))
+        turn.journal.skipped(link.name, phase, failure.cause, str(failure), turn.pace.now() - started)
         return None
     reason = f"{link.name}: {failure}"
     return Denial(
@@ -201,7 +204,8 @@ def _judge(link: Link, phase: Phase, state: State, verdict: object) -> State | D
     if isinstance(verdict, Continue):
         return fold(state, link, phase, verdict)
     if isinstance(verdict, Respond):
-        check_headers(verdict.headers)
+        if any(isinstance(value, Secret) for _, values in check_headers(verdict.headers) for value in values):
+            raise Defect("a credential does not go to a client")
         if not 200 <= verdict.status <= 599:
             raise Defect(f"{verdict.status} is no status to respond with")
         return Denial(verdict, link.name, phase)

@@ -8,11 +8,12 @@ from extproc.errors import Cause
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An extension that decided: `continue`, or the code of its denial."""
+    """An extension that decided: `continue`, or the code of its denial; and the seconds that it took."""
 
     extension: str
     phase: Phase
     word: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Skip:
     phase: Phase
     cause: Cause
     reason: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -35,8 +37,8 @@ class Journal:
     def __len__(self) -> int:
         return len(self.decisions) + len(self.skips)
 
-    def decided(self, extension: str, phase: Phase, word: str = "continue") -> None:
-        self.decisions.append(Decision(extension, phase, word))
+    def decided(self, extension: str, phase: Phase, seconds: float, word: str = "continue") -> None:
+        self.decisions.append(Decision(extension, phase, word, seconds))
 
-    def skipped(self, extension: str, phase: Phase, cause: Cause, reason: str) -> None:
-        self.skips.append(Skip(extension, phase, cause, reason))
+    def skipped(self, extension: str, phase: Phase, cause: Cause, reason: str, seconds: float = 0.0) -> None:
+        self.skips.append(Skip(extension, phase, cause, reason, seconds))

@@ -47,10 +47,25 @@ class Selection:
 class Policy(Protocol):
     """The configuration as the engine asks it; immutable, so a session keeps the one it began with."""
 
-    gateway: str
-    budget: float
-    identity_headers: frozenset[str]
-    request_trailers: frozenset[str]
+    @property
+    def gateway(self) -> str:
+        """namespace/name."""
+        ...
+
+    @property
+    def budget(self) -> float:
+        """Seconds for the work on one message."""
+        ...
+
+    @property
+    def identity_headers(self) -> frozenset[str]:
+        """Removed from every request, before anybody looks."""
+        ...
+
+    @property
+    def request_trailers(self) -> frozenset[str]:
+        """Those that may pass."""
+        ...
 
     def select(self, request: Request, cluster: str) -> Selection | Respond: ...
 

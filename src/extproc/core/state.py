@@ -95,6 +95,9 @@ def fold(state: State, link: Link, phase: Phase, verdict: Continue) -> State:
     """
     if verdict == NO_CHANGE:
         return state
+    secrets = _secrets(verdict)
+    if secrets and phase.is_response:
+        raise Defect("a credential does not go to a client")
     message = _changed(state, link, phase, verdict)
     facts = _stated(state, link, verdict)
     public = {**state.public_facts, **{kind: fact for kind, fact in facts.items() if kind is not Peer}}
@@ -107,7 +110,7 @@ def fold(state: State, link: Link, phase: Phase, verdict: Continue) -> State:
         peer=facts.get(Peer, state.peer),
         states={**state.states, link.name: verdict.state} if verdict.state is not None else state.states,
         reports={**state.reports, link.name: dict(verdict.report)} if verdict.report else state.reports,
-        secrets=(*state.secrets, *_secrets(verdict)),
+        secrets=(*state.secrets, *secrets),
     )
 
 

@@ -1,0 +1,193 @@
+"""The server on grpc.aio: listeners, streams, drain.
+
+A stream that ends with OK tells Envoy to go on without us (PROTOCOL 1.4), so here is one place from which a stream can end
+so: the client's own end, after every message was answered. Everything else is an error status with a fixed text.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from extproc.core.session import Engine, Session
+from extproc.errors import ConfigError, ProtocolError
+from extproc.wire import codec
+from extproc.wire.health import Health
+from extproc.wire.listener import SOCKET_MODE, UNIX, Listener, check, claim
+from extproc.wire.tls import credentials
+
+log = structlog.get_logger("extproc.wire")
+
+ROOM: Final = 1024 * 1024
+"""Bytes that a message may have beside a body: headers (60 KiB in Envoy by default) and attributes."""
+
+GRACE: Final = 25.0
+"""Seconds that exchanges which are open may take to end once the listener is closed: Kubernetes kills after 30."""
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class Server:
+    """The ext_proc service on `listeners`. `engine` is asked once per stream, which keeps what it began with.
+
+    `max_receive_bytes` is the largest body in one message; `ready` says whether this process should be given work.
+    """
+
+    def __init__(
+        self,
+        engine: Callable[[], Engine],
+        listeners: Sequence[Listener],
+        max_receive_bytes: int,
+        ready: Callable[[], bool],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._engine = engine
+        self._listeners = tuple(listeners)
+        self._limit = max_receive_bytes + ROOM
+        self._sleep = sleep
+        self._servers: list[grpc.aio.Server] = []
+        self.health = Health(ready)
+
+    async def start(self) -> None:
+        """Open every listener, or none.
+
+        Raises:
+            ConfigError: a listener is not allowed, or its place is taken.
+        """
+        for listener in self._listeners:
+            check(listener)
+        try:
+            for listener in self._listeners:
+                claim(listener)
+                server = self._build(listener)
+                self._servers.append(server)
+                _open(server, listener)
+            for server in self._servers:
+                await server.start()
+        except BaseException:
+            await self.stop()
+            self._remove_sockets()
+            raise
+
+    async def drain(self, seconds: float) -> None:
+        """Say NOT_SERVING at once, go on accepting for `seconds` until everybody has heard it, then close the listeners and
+        let what is open end, for at most GRACE seconds.
+        """
+        self.health.drain()
+        await self._sleep(seconds)
+        await self.stop(GRACE)
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Close the listeners. What is still open after `grace` seconds (None: at once) ends with an error."""
+        self.health.drain()
+        self.health.stop()
+        await asyncio.gather(*(server.stop(grace) for server in self._servers))
+
+    async def wait(self) -> None:
+        """Until the server has stopped."""
+        await asyncio.gather(*(server.wait_for_termination() for server in self._servers))
+
+    def _remove_sockets(self) -> None:
+        """Those of servers that never started: grpc leaves them behind."""
+        for _, listener in zip(self._servers, self._listeners, strict=False):
+            if path := listener.socket:
+                path.unlink(missing_ok=True)
+
+    def _build(self, listener: Listener) -> grpc.aio.Server:
+        server = grpc.aio.server(options=_options(self._limit))
+        allowed = frozenset(listener.tls.allowed_clients) if listener.tls else None
+        handler: Any = grpc.stream_stream_rpc_method_handler(Streams(self._engine, allowed).process)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(codec.SERVICE, {"Process": handler}),))
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+        reflection.enable_server_reflection((codec.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        return server
+
+
+class Streams:
+    """The streams of one listener. `allowed` are the names of which a client's certificate needs one; None: no TLS."""
+
+    def __init__(self, engine: Callable[[], Engine], allowed: frozenset[str] | None) -> None:
+        self._engine = engine
+        self._allowed = allowed
+
+    async def process(self, _requests: object, context: Context) -> None:
+        """One stream: one exchange, seen by one ext_proc filter."""
+        if self._allowed is not None:
+            await _admit(context, self._allowed)
+        try:
+            await self._converse(context)
+        except ProtocolError as error:
+            await _fail(context, error, grpc.StatusCode.FAILED_PRECONDITION, "the message is not one to answer")
+        except Exception as error:  # noqa: BLE001 - whatever it was: no exchange goes on without an answer
+            await _fail(context, error, grpc.StatusCode.INTERNAL, "the exchange could not be processed")
+
+    async def _converse(self, context: Context) -> None:
+        """Answer each message before the next is read: Envoy matches answers to messages by their order."""
+        session = Session(self._engine())
+        try:
+            while isinstance(data := await context.read(), bytes):  # what is no bytes is the end of the client's half
+                outcome = await session.step(codec.parse(data))
+                await context.write(codec.serialize(outcome))
+        finally:
+            session.close()
+
+
+async def _fail(context: Context, error: Exception, code: grpc.StatusCode, text: str) -> None:
+    """End the stream with an error. The texts of a ProtocolError are ours and fixed; of another only its type is told."""
+    task = asyncio.current_task()
+    if task and task.cancelling():  # the client has gone, or the server stops: there is nobody to tell
+        raise error
+    told = str(error) if isinstance(error, ProtocolError) else type(error).__name__
+    log.error("stream_failed", error=told)
+    await context.abort(code, text)
+
+
+async def _admit(context: Context, allowed: frozenset[str]) -> None:
+    """Abort the stream unless the client's certificate has a name out of `allowed`. The certificate itself was verified
+    in the handshake.
+    """
+    auth: dict[str, Any] = dict(context.auth_context() or {})
+    kinds = {
+        "peer_dns": False,
+        "peer_uri": True,
+    }  # a URI has a colon and a DNS name has none: neither passes for the other
+    found = [(name.decode("latin-1"), is_uri) for kind, is_uri in kinds.items() for name in auth.get(kind, ())]
+    names = {name for name, is_uri in found if (":" in name) is is_uri}
+    if not names:
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a client certificate with a DNS or URI name is required")
+    if not names & allowed:
+        log.warning("client_refused", names=sorted(names))
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this client may not connect")
+
+
+def _options(limit: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", limit),
+        ("grpc.max_send_message_length", limit),
+        ("grpc.so_reuseport", 0),  # else a second process would share the port in silence
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_ping_strikes", 0),  # Envoy's keepalive pings are no offence, however often they come
+    ]
+
+
+def _open(server: grpc.aio.Server, listener: Listener) -> None:
+    """Bind. A socket is never open to more than SOCKET_MODE, not even for a moment."""
+    path = listener.socket
+    before = os.umask(0o777 & ~SOCKET_MODE)
+    try:
+        if listener.tls:
+            server.add_secure_port(listener.address, credentials(listener.tls))
+        else:
+            server.add_insecure_port(listener.address.replace(UNIX, "unix:"))
+    except RuntimeError:
+        raise ConfigError(f"cannot listen on {listener.address}: it is taken, or not ours to use") from None
+    finally:
+        os.umask(before)
+    if path:
+        path.chmod(SOCKET_MODE)

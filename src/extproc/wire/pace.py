@@ -1,0 +1,129 @@
+"""Time as the engine is handed it, from asyncio: what the clock says, how long something may take, let others run."""
+
+import asyncio
+import time
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import suppress
+from typing import Any, Final, Generic, TypeVar
+
+from extproc.core.link import Pace
+from extproc.errors import Defect
+
+T = TypeVar("T")
+
+
+async def bounded(awaitable: Awaitable[T], seconds: float) -> T:
+    """What `awaitable` gives, within `seconds`. Its first step runs at once: what never waits needs no timer.
+
+    A cancellation of our own task passes. Whatever else would end the task or the loop becomes a Defect, since the code
+    that runs here is other people's: grpc.aio leaves a stream open for ever whose task was cancelled by anybody but it.
+
+    Raises:
+        TimeoutError: it took longer, or noticed the cancellation and gave a value all the same.
+        Defect: it raised CancelledError though nobody cancelled it, or what is no Exception; or it cancelled our task.
+    """
+    guest = _Guest(awaitable if isinstance(awaitable, Coroutine) else _wait(awaitable))
+    try:
+        try:
+            waits_for = guest.step(guest.coroutine.send, None)
+        except StopIteration as done:
+            value: T = done.value
+        else:
+            value = await _rest(guest, waits_for, seconds)
+    except asyncio.CancelledError:
+        await guest.settle()
+        raise Defect("it raised CancelledError") from None
+    except Exception:
+        await guest.settle()
+        raise
+    if guest.left > 0:
+        await guest.settle()
+    return value
+
+
+async def pause() -> None:
+    """One turn of the loop for the others."""
+    await asyncio.sleep(0)
+
+
+PACE: Final = Pace(time.monotonic, bounded, pause)
+
+
+class _Guest(Generic[T]):
+    """Other people's coroutine in our task. `own` is how often it has cancelled that task itself."""
+
+    __slots__ = ("before", "coroutine", "own", "task")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("there is no task to run in")
+        self.coroutine, self.task, self.own = coroutine, task, 0
+        self.before = task.cancelling()
+
+    def step(self, advance: Callable[[Any], Any], value: Any) -> Any:
+        """One step, up to what it waits for next. Raises: StopIteration, when it is done; Defect; what it raises."""
+        before = self.task.cancelling()
+        try:
+            return advance(value)
+        except (Exception, asyncio.CancelledError):
+            raise
+        except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt, GeneratorExit, and groups with them
+            raise Defect(f"it raised {type(error).__name__}") from None
+        finally:
+            self.own += self.task.cancelling() - before
+
+    @property
+    def left(self) -> int:
+        """How often our task is to be cancelled since the guest came."""
+        return self.task.cancelling() - self.before
+
+    async def settle(self) -> None:
+        """Nothing, if our task is not to be cancelled.
+
+        Raises:
+            CancelledError: it is, from outside; however the guest took that.
+            Defect: it is, by the guest, which is undone.
+        """
+        if self.left <= 0:
+            return
+        if self.own >= self.left:
+            for _ in range(self.left):
+                self.task.uncancel()
+            with suppress(asyncio.CancelledError):  # the one that may still be on its way to us
+                await asyncio.sleep(0)
+            if self.left <= 0:
+                raise Defect("it cancelled the task that runs it")
+        raise asyncio.CancelledError
+
+
+async def _wait(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+async def _rest(guest: _Guest[T], waits_for: Any, seconds: float) -> T:
+    async with asyncio.timeout(seconds) as limit:
+        value = await _drive(guest, waits_for)
+    if limit.expired():
+        raise TimeoutError
+    return value
+
+
+@types.coroutine
+def _drive(guest: _Guest[T], waits_for: Any) -> Generator[Any, Any, T]:
+    """The rest of a coroutine whose first step has been run and waits for `waits_for`."""
+    while True:
+        try:
+            try:
+                sent = yield waits_for
+            except GeneratorExit:
+                guest.coroutine.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever is thrown into us is thrown into it
+                waits_for = guest.step(guest.coroutine.throw, error)
+            else:
+                waits_for = guest.step(guest.coroutine.send, sent)
+        except StopIteration as done:
+            value: T = done.value
+            return value

@@ -1,0 +1,209 @@
+"""Several processes that serve, and one that keeps them. A worker is a program of its own, started fresh: nothing of the
+parent's threads or event loop is in it.
+
+Parent and worker hold one socket pair. The worker says on it that it is ready; its end means to the parent that the worker
+is gone, and to the worker that the parent is, however that happened: so no worker survives its parent.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger("extproc.workers")
+
+TETHER: Final = "EXTPROC_TETHER"
+"""Environment variable: the file descriptor that ties a worker to its parent."""
+
+REFUSED: Final = 2
+"""Exit code of a worker whose configuration is refused: starting it again would not help."""
+
+ENDED: Final = 130
+"""Exit code after SIGINT, as shells have it."""
+
+
+class Tether:
+    """The worker's end."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.set_inheritable(False)
+        self._connection = connection
+        threading.Thread(target=self._watch, name="tether", daemon=True).start()
+
+    def ready(self) -> None:
+        """Tell the parent that this worker serves."""
+        self._connection.send(b"+")
+
+    def _watch(self) -> None:
+        """End at once when the parent has ended, whatever the event loop is doing."""
+        with suppress(OSError):
+            self._connection.recv(1)
+        os._exit(1)
+
+
+def tether() -> Tether | None:
+    """The tie to the parent, if this process is a worker; None if it was started by itself. To be asked for once."""
+    number = os.environ.pop(TETHER, None)
+    return Tether(socket.socket(fileno=int(number))) if number else None
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds: between the death of a worker and its next start (doubled each time, up to `longest`, and back to `first`
+    once one lived for `steady`); between SIGTERM and SIGKILL; between SIGINT and SIGKILL.
+    """
+
+    first: float = 0.5
+    longest: float = 30.0
+    steady: float = 60.0
+    drain: float = 60.0
+    end: float = 1.0
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One of them: the process that runs as worker `index`, if one does."""
+
+    index: int
+    process: asyncio.subprocess.Process | None = None
+    ready: bool = False
+
+
+@dataclass(slots=True)
+class Crew:
+    """`count` workers, each kept running. `command` gives the program and arguments of worker `index` (from 0); `on_change`
+    is told how many are ready whenever that changes.
+    """
+
+    count: int
+    command: Callable[[int], Sequence[str]]
+    patience: Patience = field(default_factory=Patience)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    on_change: Callable[[int], None] | None = None
+    _workers: list[_Worker] = field(init=False)
+    _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _signal: signal.Signals | None = None
+
+    def __post_init__(self) -> None:
+        self._workers = [_Worker(index) for index in range(self.count)]
+
+    @property
+    def ready(self) -> int:
+        """How many workers serve now."""
+        return sum(worker.ready for worker in self._workers)
+
+    async def run(self) -> int:
+        """Keep the workers until told to stop, or until one refuses its configuration.
+
+        Returns the exit code for the parent: 0 after an orderly stop, 2 if a worker refused, 130 after SIGINT, else 1.
+        """
+        async with asyncio.TaskGroup() as group:
+            keepers = [group.create_task(self._keep(worker)) for worker in self._workers]
+        codes = {keeper.result() for keeper in keepers}
+        if REFUSED in codes:
+            return REFUSED
+        if self._signal is signal.SIGINT:
+            return ENDED
+        return int(bool(codes - {0, -signal.SIGTERM}))
+
+    def stop(self, how: signal.Signals) -> None:
+        """Pass `how` on to all workers, and start none anew. SIGTERM lets them drain, SIGINT ends them at once."""
+        if self._signal is signal.SIGINT or self._signal is how:
+            return
+        self._signal = how
+        self._stopping.set()
+        for worker in self._workers:
+            _send(worker, how)
+        after = self.patience.end if how is signal.SIGINT else self.patience.drain
+        asyncio.get_running_loop().call_later(after, self._kill)
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            _send(worker, signal.SIGKILL)
+
+    async def _keep(self, worker: _Worker) -> int:
+        """Run a worker, again and again, until the crew stops. Gives its last exit code."""
+        delay = self.patience.first
+        while True:
+            started = time.monotonic()
+            code = await self._live(worker)
+            if code == REFUSED:
+                self.stop(signal.SIGTERM)
+            if self._stopping.is_set():
+                return code
+            if time.monotonic() - started >= self.patience.steady:
+                delay = self.patience.first
+            log.error("worker_died", worker=worker.index, exit=code, restart_in=delay)
+            await self._rest(delay)
+            if self._stopping.is_set():
+                return code
+            delay = min(delay * 2, self.patience.longest)
+
+    async def _live(self, worker: _Worker) -> int:
+        """One life of a worker, from its start to its exit code (negative: the signal that killed it)."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with ours:
+            with theirs:
+                environment = {**os.environ, TETHER: str(theirs.fileno())}
+                worker.process = await asyncio.create_subprocess_exec(
+                    *self.command(worker.index), pass_fds=(theirs.fileno(),), env=environment, start_new_session=True
+                )
+            if self._signal:  # it came while the process was being started
+                _send(worker, self._signal)
+            watch = asyncio.ensure_future(self._watch(worker, ours))
+            try:
+                return await worker.process.wait()
+            finally:
+                watch.cancel()
+                _send(worker, signal.SIGKILL)  # it still runs only if this task was cancelled
+                worker.process = None
+                self._became(worker, ready=False)
+
+    async def _watch(self, worker: _Worker, ours: socket.socket) -> None:
+        if await asyncio.get_running_loop().sock_recv(ours, 1):
+            log.info("worker_ready", worker=worker.index)
+            self._became(worker, ready=True)
+
+    def _became(self, worker: _Worker, *, ready: bool) -> None:
+        if worker.ready is not ready:
+            worker.ready = ready
+            if self.on_change:
+                self.on_change(self.ready)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, but no longer than until the crew stops."""
+        resting = asyncio.ensure_future(self.sleep(seconds))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((resting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            resting.cancel()
+            stopping.cancel()
+
+
+async def supervise(crew: Crew) -> int:
+    """Run `crew` as the whole job of this process: SIGTERM and SIGINT are passed on to it. Gives the exit code."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for each in signals:
+        loop.add_signal_handler(each, crew.stop, each)
+    try:
+        return await crew.run()
+    finally:
+        for each in signals:
+            loop.remove_signal_handler(each)
+
+
+def _send(worker: _Worker, what: signal.Signals) -> None:
+    if worker.process and worker.process.returncode is None:
+        with suppress(ProcessLookupError):
+            worker.process.send_signal(what)
