@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -29,8 +29,6 @@ def seconds(value: object) -> float:
     Raises:
         ValueError: it is no such text, or not more than nothing.
     """
-    if isinstance(value, float) and value > 0:
-        return value
     match = DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match or float(match[1]) <= 0:
         raise ValueError(f"{value!r} is no duration: write a number above 0 and a unit, such as 250ms, 10s, 1m or 2h")

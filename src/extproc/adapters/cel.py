@@ -80,7 +80,7 @@ class Cel:
         strangers |= set(program.functions()) - OPERATORS - cel_grammar.FUNCTIONS - cel_grammar.METHODS
         if strangers:
             raise ConfigError(f"this is no CEL expression that can be read safely: {', '.join(sorted(strangers))}")
-        for pattern in reader.patterns:
+        for pattern in reader.patterns.literals:
             _check_pattern(pattern)
         grouped = groupby(sorted(reader.members), key=lambda member: member[0])
         return CelExpression(program, {variable: tuple(name for _, name in members) for variable, members in grouped})

@@ -8,19 +8,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, NoReturn
 
+from extproc.adapters.cel_patterns import Patterns
 from extproc.errors import ConfigError
 
 MOST_BYTES: Final = 4096
 MOST_NODES: Final = 200
 """Literals, names, selections, calls and operators (DESIGN section 3)."""
 DEEPEST: Final = 32
-LONGEST_PATTERN: Final = 256
-MOST_REPEATS: Final = 100
-"""The product of all counted repetitions of a pattern."""
-MOST_CLASSES: Final = 10
-"""Of Unicode: the library compiles a pattern at each evaluation, which takes 0.25 ms for each of these."""
-MOST_ROUNDS: Final = 100
-"""Of a macro: as many headers as Envoy takes."""
 
 MEMBERS: Final = {
     "request": frozenset({"method", "host", "path", "query", "scheme", "headers"}),
@@ -44,9 +38,6 @@ TOKENS: Final = re.compile(
     |(?P<sign>\|\||&&|<=|>=|==|!=|[-+*/%<>!?:.,()\[\]{}])""",
     re.VERBOSE,
 )
-REPEAT: Final = re.compile(r"\{(\d+)(?:,(\d*))?\}")
-CLASS: Final = re.compile(r"\\[wWdDsSpPbB]|\(\?[a-zA-Z]*i")
-CODED: Final = re.compile(r"\\[xXuU0-7]")
 
 
 class Token(NamedTuple):
@@ -68,8 +59,7 @@ class Reader:
     bound: tuple[str, ...] = ()
     all_bound: set[str] = field(default_factory=set)
     members: set[tuple[str, str]] = field(default_factory=set)
-    patterns: list[str] = field(default_factory=list)
-    classes: int = 0
+    patterns: Patterns = field(default_factory=Patterns)
 
     def read(self) -> None:
         """Raises: ConfigError."""
@@ -207,23 +197,7 @@ class Reader:
     def _pattern(self, tokens: list[Token]) -> None:
         if len(tokens) != 1 or tokens[0].kind != "string":
             raise ConfigError("the pattern of `matches` must be a literal: it could otherwise come from the caller")
-        pattern = tokens[0].text
-        if pattern[0] not in "rR" and CODED.search(pattern.replace(r"\\", "")):
-            raise ConfigError(
-                "the pattern of `matches` has a coded character: write it plainly, or the literal as r'...'"
-            )
-        self.patterns.append(pattern)
-        self.classes += len(CLASS.findall(pattern)) * _repeats(pattern) * (MOST_ROUNDS if self.bound else 1)
-        if _repeats(pattern) > MOST_REPEATS or sum(map(len, self.patterns)) > LONGEST_PATTERN:
-            raise ConfigError(
-                f"the patterns of `matches` are too large: at most {LONGEST_PATTERN} characters,"
-                f" and counted repetitions of at most {MOST_REPEATS} multiplied"
-            )
-        if self.classes > MOST_CLASSES:
-            raise ConfigError(
-                f"the patterns of `matches` have more than {MOST_CLASSES} classes such as \\w or (?i), times the counted"
-                f" repetitions of the pattern, and times {MOST_ROUNDS} in a macro: write [A-Za-z0-9_]"
-            )
+        self.patterns.add(tokens[0].text, in_macro=bool(self.bound))
 
     @property
     def _next(self) -> Token:
@@ -268,13 +242,6 @@ def read(source: str) -> Reader:
     reader = Reader(_tokens(source))
     reader.read()
     return reader
-
-
-def _repeats(pattern: str) -> int:
-    repeats = 1
-    for low, high in REPEAT.findall(pattern):
-        repeats *= max(int(low[:9]), int(high[:9] or 0), 1)
-    return repeats
 
 
 def _tokens(source: str) -> list[Token]:

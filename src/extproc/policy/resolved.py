@@ -1,0 +1,174 @@
+"""A configuration that was read, judged and put in order: what the engine asks, and what the commands show."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from extproc.core.chain import Chain
+from extproc.core.link import Link
+from extproc.core.message import Request
+from extproc.core.peer import Backend, Route
+from extproc.core.phase import Phase
+from extproc.core.session import Selection
+from extproc.core.verdict import Respond, deny
+from extproc.errors import Place
+from extproc.policy.attach import Age
+from extproc.policy.build import Extension
+from extproc.policy.documents import FQDN, ExtProcConfiguration
+from extproc.policy.findings import Finding
+from extproc.policy.matching import Match, patterns
+
+DEFAULT_BODY_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ServedBackend:
+    """A Backend of this configuration. `chain` is for requests that no HTTPRoute decides. A Backend that lost its hostname
+    to another (`conflicted`) serves nothing. Paths in `fqdn.tls` are relative to `directory`.
+    """
+
+    backend: Backend
+    fqdn: FQDN
+    directory: Path
+    place: Place
+    chain: Chain = field(default_factory=Chain)
+    conflicted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One Backend that a rule may send a request to, with the chain that the request then meets."""
+
+    served: ServedBackend
+    weight: int
+    chain: Chain
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of an HTTPRoute. Without a destination its requests are denied."""
+
+    route: Route
+    index: int
+    matches: tuple[Match, ...]
+    destinations: tuple[Destination, ...]
+
+    def select(self, cluster: str) -> Selection | Respond:
+        """With several destinations Envoy has chosen, and says by the cluster what."""
+        if not self.destinations:
+            return deny("no_backend", f"rule {self.index} of {self.route} has no Backend")
+        for one in self.destinations:
+            if len(self.destinations) == 1 or cluster in one.served.backend.clusters:
+                return Selection(one.chain, self.route, one.served.backend)
+        return deny("backend_mismatch", f"cluster {cluster!r} is none of rule {self.index} of {self.route}")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRoute:
+    """An HTTPRoute of this Gateway."""
+
+    route: Route
+    hostnames: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    age: Age
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One match of one rule."""
+
+    match: Match
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the gateway must be configured for: bodies, and the largest one that an extension reads."""
+
+    request_body: bool = False
+    response_body: bool = False
+    max_body_bytes: int = DEFAULT_BODY_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The whole. Implements `extproc.core.session.Policy`.
+
+    `hosts` are the hostnames that HTTPRoutes list (`a.example`, `*.example`), each with its entries in the order in which
+    they are tried; `by_host` are the Backends of all other hosts. `extensions` are all that were built, in chains or not.
+    """
+
+    settings: ExtProcConfiguration
+    directory: Path
+    backends: tuple[ServedBackend, ...]
+    routes: tuple[ServedRoute, ...]
+    hosts: Mapping[str, tuple[Entry, ...]]
+    by_host: Mapping[str, ServedBackend]
+    gateway_chain: Chain
+    extensions: tuple[Extension, ...]
+    findings: tuple[Finding, ...]
+    needs: Needs
+    gateway: str = field(init=False)
+    budget: float = field(init=False)
+    identity_headers: frozenset[str] = field(init=False)
+    request_trailers: frozenset[str] = field(init=False)
+    _by_link: dict[int, Extension] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gateway", self.settings.gateway)
+        object.__setattr__(self, "budget", self.settings.budget)
+        object.__setattr__(self, "identity_headers", frozenset(self.settings.identity_headers))
+        object.__setattr__(self, "request_trailers", frozenset(self.settings.request_trailers))
+        object.__setattr__(self, "_by_link", {id(one.link): one for one in self.extensions})
+
+    def select(self, request: Request, cluster: str) -> Selection | Respond:
+        """The chain, route and Backend of a request, or its denial (DESIGN section 3, "Which Backend")."""
+        for pattern in patterns(request.host) if self.hosts else ():
+            entries = self.hosts.get(pattern)
+            if entries is not None:
+                return _by_route(entries, request, cluster)
+        served = self.by_host.get(request.host)
+        if served is not None:
+            return Selection(served.chain, None, served.backend)
+        if self.settings.traffic_policy == "Allow":
+            return Selection(self.gateway_chain)
+        return deny("no_backend", "no Backend has this host")
+
+    def chains(self) -> Iterator[tuple[Route | None, ServedBackend | None, Chain]]:
+        """Every chain that an exchange can meet, each once."""
+        if self.settings.traffic_policy == "Allow":
+            yield None, None, self.gateway_chain
+        for served in self.by_host.values():
+            yield None, served, served.chain
+        seen = set[tuple[Route, Backend]]()
+        for route in self.routes:
+            for one in (destination for rule in route.rules for destination in rule.destinations):
+                key = route.route, one.served.backend
+                if key not in seen:
+                    seen.add(key)
+                    yield route.route, one.served, one.chain
+
+    def extension_of(self, link: Link) -> Extension:
+        """What a link of these chains was made from. Raises: KeyError, for a link of another configuration."""
+        return self._by_link[id(link)]
+
+
+def _by_route(entries: tuple[Entry, ...], request: Request, cluster: str) -> Selection | Respond:
+    """HTTPRoutes alone decide about a host that they list; as with Envoy's virtual hosts, the most specific name is final."""
+    for entry in entries:
+        if entry.match.holds(request):
+            return entry.rule.select(cluster)
+    return deny("no_backend", "no rule of an HTTPRoute that lists this host matches")
+
+
+def needs_of(chains: list[Chain]) -> Needs:
+    """What these chains, all together, want of the gateway."""
+    reading = [link for chain in chains for phase in Phase if phase.has_body for link in chain.at(phase)]
+    sizes = [getattr(link.filter, "max_body_bytes", 0) for link in reading]
+    return Needs(
+        any(chain.at(Phase.REQUEST_BODY) for chain in chains),
+        any(chain.at(Phase.RESPONSE_BODY) for chain in chains),
+        max(sizes, default=0) or DEFAULT_BODY_BYTES,
+    )

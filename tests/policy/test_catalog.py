@@ -1,0 +1,85 @@
+"""Other people's filters: named in the configuration, or installed."""
+
+from pathlib import Path
+
+import pytest
+
+from extproc.core.link import Degraded
+from tests.policy.samples import AUTHN, BACKEND, SETTINGS, marked_line, refused, resolved
+
+KIND = "acme.example.com/Detector:v1"
+USE = f'  - {{name: acme, type: "{KIND}", phase: request-headers, priority: 10}} #!\n'
+
+
+def named(reference: str) -> str:
+    return f'{SETTINGS}filters:\n  "{KIND}": "{reference}" #!\n'
+
+
+def install(directory: Path, name: str, value: str) -> None:
+    """A distribution with that entry point, as pip would leave it."""
+    info = directory / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[extproc.filters]\n{KIND} = {value}\n")
+
+
+def test_a_filter_that_the_configuration_names(tmp_path: Path) -> None:
+    found = resolved(tmp_path, named("tests.policy.samples:Base").replace(" #!", ""), AUTHN + USE, BACKEND)
+    assert type(found.gateway_chain.links[1].filter).__name__ == "Base"
+    assert found.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("reference", "sentence"),
+    [
+        ("no_such_module:X", "'no_such_module:X' cannot be imported: ModuleNotFoundError"),
+        ("tests.policy.samples:Nothing", "cannot be imported: AttributeError"),
+        ("tests.policy.samples:write", "is no filter: a filter is a class with `async def decide"),
+        ("pathlib:Path", "is no filter: a filter is a class with `async def decide"),
+        ("extproc.core.filter:Filter", "is no filter: it has no `Config`"),
+    ],
+)
+def test_what_is_no_filter_is_refused(tmp_path: Path, reference: str, sentence: str) -> None:
+    documents = named(reference), AUTHN, BACKEND
+    error = refused(tmp_path, *documents)[0]
+    assert sentence in error.message
+    assert (error.place.line, error.place.document) == (marked_line(*documents), 1)
+    assert error.place.field == f'filters["{KIND}"]'
+
+
+def test_a_built_in_kind_cannot_be_replaced(tmp_path: Path) -> None:
+    text = f'{SETTINGS}filters: {{"Authn:v1": "tests.policy.samples:Base"}}\n'
+    (error,) = refused(tmp_path, text, AUTHN, BACKEND)
+    assert "the built-in kinds cannot be replaced" in error.message
+
+
+def test_a_filter_that_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site"
+    install(site, "acme_detector", "tests.policy.samples:Base")
+    monkeypatch.syspath_prepend(str(site))
+    found = resolved(tmp_path, SETTINGS, AUTHN + USE, BACKEND)
+    assert type(found.gateway_chain.links[1].filter).__name__ == "Base"
+
+
+def test_an_installed_filter_that_breaks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site"
+    install(site, "acme_detector", "no_such_module:X")
+    monkeypatch.syspath_prepend(str(site))
+    documents = SETTINGS, AUTHN + USE, BACKEND
+    (error,) = refused(tmp_path, *documents)
+    assert "'no_such_module:X' cannot be imported" in error.message
+    assert (error.place.line, error.place.field) == (marked_line(*documents), "spec.extensions[1].type")
+
+
+def test_two_packages_for_one_type_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("acme_one", "tests.policy.samples:Base"), ("acme_two", "tests.policy.samples:Limit")):
+        install(tmp_path / "site", name, value)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    (error,) = refused(tmp_path, SETTINGS, AUTHN + USE, BACKEND)
+    assert "several packages are installed" in error.message
+    assert resolved(tmp_path, named("tests.policy.samples:Base"), AUTHN + USE, BACKEND).findings == ()
+
+
+def test_what_is_not_installed_is_degraded(tmp_path: Path) -> None:
+    found = resolved(tmp_path, SETTINGS, AUTHN + USE, BACKEND)
+    assert isinstance(found.gateway_chain.links[1].filter, Degraded)

@@ -1,0 +1,29 @@
+"""Durations, as they are written."""
+
+import pytest
+from pydantic import ValidationError
+
+from extproc.schema import Duration, Model
+
+
+class Waits(Model):
+    max_wait: Duration = 1.0
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("250ms", 0.25), ("1.5s", 1.5), ("1m", 60.0), ("2h", 7200.0), ("0.5ms", 0.0005)]
+)
+def test_durations(written: str, seconds: float) -> None:
+    assert Waits.model_validate({"maxWait": written}).max_wait == seconds
+
+
+@pytest.mark.parametrize(
+    "written", [0.5, 3, "3", "0s", "-1s", "1 s", "1d", "s", "", None, True, "1s ", "1e3s", "nan", "٣s"]
+)
+def test_what_is_no_duration(written: object) -> None:
+    with pytest.raises(ValidationError, match="no duration: write a number above 0 and a unit"):
+        Waits.model_validate({"maxWait": written})
+
+
+def test_the_default_needs_no_unit() -> None:
+    assert Waits().max_wait == 1.0
