@@ -1,0 +1,1 @@
+"""Measurements: `make bench`. Figures are ratios in one run, because machines are noisy and differ."""

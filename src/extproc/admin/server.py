@@ -1,0 +1,194 @@
+"""HTTP for people and machines that look after the gateway. It reads only, and everything it does is bounded.
+
+Each connection is good for one request and lives for at most ten seconds, and there are at most 64 of them: whoever can
+reach the port can at worst make it slow to answer, and never the exchanges.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from inspect import isawaitable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import orjson
+from aiohttp import web
+
+from extproc.admin.address import names, parse
+from extproc.errors import ConfigError, Place
+from extproc.policy.names import Address
+from extproc.telemetry.exposition import CONTENT_TYPE
+
+T = TypeVar("T")
+Source = Callable[[], T | Awaitable[T]]
+
+MOST_CONNECTIONS: Final = 64
+LIFETIME: Final = 10.0
+"""Seconds of a connection."""
+
+PUBLIC: Final = frozenset({"/healthz", "/readyz", "/startupz", "/metrics"})
+"""What is served on an address that others can reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How it stands with this process. `ready` while it takes new exchanges, `started` from the first time it was ready."""
+
+    live: bool = True
+    ready: bool = False
+    started: bool = False
+
+
+class Admin:
+    """The admin port of one process.
+
+    Raises:
+        ConfigError: `address` is none.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        health: Source[Health],
+        metrics: Source[bytes],
+        status: Source[Mapping[str, Any]],
+        catalog: Source[Mapping[str, Any]],
+    ) -> None:
+        self.address: Address = parse(address)
+        self._routes: Mapping[str, Callable[[], Awaitable[web.Response]]] = {
+            "/healthz": _told(health, lambda told: told.live),
+            "/readyz": _told(health, lambda told: told.ready),
+            "/startupz": _told(health, lambda told: told.started),
+            "/metrics": _bytes(metrics),
+            "/status": _json(status),
+            "/catalog": _json(catalog),
+        }
+        self._server: web.Server | None = None
+        self._listener: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen. `address` has the port that was chosen, where 0 was asked for.
+
+        Raises:
+            ConfigError: the address is taken, or cannot be had.
+        """
+        server = web.Server(self._answer, access_log=None, lingering_time=0, max_line_size=2048, max_field_size=4096)
+        try:
+            self._listener = await self._listen(_bounded(server))
+        except OSError as error:
+            what = f"cannot listen on {self.address}: {error.strerror or error}"
+            raise ConfigError(f"{what}; choose another address, or end what uses it", Place(field="admin")) from error
+        self._server = server
+
+    async def stop(self) -> None:
+        """Close the port; what is being answered is cut off."""
+        if self._server is None or self._listener is None:
+            return
+        self._listener.close()
+        await self._server.shutdown(0)
+        if self.address.path:
+            self.address.path.unlink(missing_ok=True)
+        self._server = self._listener = None
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        """Only what this address may show, and only to who asked for this address."""
+        if request.path not in self._routes:
+            return _text(404, f"Here are {', '.join(self._routes)}.\n")
+        if request.path not in PUBLIC and not self.address.loopback:
+            return _text(404, "On this address only health and metrics are served.\n")
+        if request.path not in PUBLIC and not names(request.headers.get("host", ""), self.address):
+            return _text(403, "The Host header does not name this address.\n")
+        if request.method not in ("GET", "HEAD"):
+            return _text(405, "Only GET and HEAD are served.\n")
+        return await self._routes[request.path]()
+
+    async def _listen(self, connection: Callable[[], asyncio.BaseProtocol]) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if path := self.address.path:
+            _clear(path)
+            listener = await loop.create_unix_server(connection, path)
+            path.chmod(0o600)
+            return listener
+        listener = await loop.create_server(connection, self.address.host, self.address.port, backlog=MOST_CONNECTIONS)
+        self.address = replace(self.address, port=listener.sockets[0].getsockname()[1])
+        return listener
+
+
+class _Closed(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def _bounded(server: web.Server) -> Callable[[], asyncio.BaseProtocol]:
+    """What makes the connections of `server`: so many at once, and each for so long."""
+    loop = asyncio.get_running_loop()
+
+    def connection() -> asyncio.BaseProtocol:
+        if len(server.connections) >= MOST_CONNECTIONS:
+            return _Closed()
+        made = server()
+        loop.call_later(LIFETIME, made.force_close)
+        return made
+
+    return connection
+
+
+async def _value(source: Source[T]) -> T:
+    found = source()
+    return await found if isawaitable(found) else found
+
+
+def _told(source: Source[Health], good: Callable[[Health], bool]) -> Callable[[], Awaitable[web.Response]]:
+    async def answer() -> web.Response:
+        return _text(200, "ok\n") if good(await _value(source)) else _text(503, "not yet, or no longer\n")
+
+    return answer
+
+
+def _bytes(source: Source[bytes]) -> Callable[[], Awaitable[web.Response]]:
+    async def answer() -> web.Response:
+        return _response(200, await _value(source), CONTENT_TYPE)
+
+    return answer
+
+
+def _json(source: Source[Mapping[str, Any]]) -> Callable[[], Awaitable[web.Response]]:
+    async def answer() -> web.Response:
+        body = orjson.dumps(await _value(source), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        return _response(200, body, "application/json")
+
+    return answer
+
+
+def _text(status: int, text: str) -> web.Response:
+    return _response(status, text.encode(), "text/plain; charset=utf-8")
+
+
+def _response(status: int, body: bytes, content_type: str) -> web.Response:
+    headers = {
+        "Content-Type": content_type,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Server": "extproc",
+    }
+    response = web.Response(status=status, body=body, headers=headers)
+    response.force_close()
+    return response
+
+
+def _clear(path: Path) -> None:
+    """Remove a socket that nobody listens on any more. Raises: OSError, if somebody does or if it is something else."""
+    if not os.path.lexists(path):
+        return
+    if not path.is_socket() or path.is_symlink():
+        raise FileExistsError(17, "it exists and is no socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        if probe.connect_ex(str(path)) == 0:
+            raise OSError(98, "Address already in use")
+    path.unlink()

@@ -1,0 +1,60 @@
+"""The parent of several workers, asking each on its own Unix socket.
+
+Every worker runs an `Admin` on a socket that only its user can open; the parent runs the one on the configured address,
+whose answers are those of all workers together.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
+
+from extproc.admin.server import Health
+from extproc.telemetry.exposition import merge
+
+PATIENCE: Final = 2.0
+"""Seconds for an answer: a worker that is busy for longer than that is as good as gone to whoever scrapes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """`sockets` are the workers' admin sockets by the workers' names. Its methods are what the parent's `Admin` takes."""
+
+    sockets: Mapping[str, Path]
+
+    async def health(self) -> Health:
+        """All must be ready; one that does not answer is not. The parent itself lives while it answers."""
+        ready, started = await asyncio.gather(self._all("/readyz"), self._all("/startupz"))
+        return Health(
+            live=True,
+            ready=all(found is not None for found in ready.values()),
+            started=all(found is not None for found in started.values()),
+        )
+
+    async def metrics(self) -> bytes:
+        return merge(await self._all("/metrics"))
+
+    async def status(self) -> dict[str, Any]:
+        """Each worker's status by its name; null where it did not answer."""
+        found = await self._all("/status")
+        return {"workers": {name: None if told is None else orjson.loads(told) for name, told in found.items()}}
+
+    async def _all(self, path: str) -> dict[str, bytes | None]:
+        answers = await asyncio.gather(*(_ask(each, path) for each in self.sockets.values()))
+        return dict(zip(self.sockets, answers, strict=True))
+
+
+async def _ask(unix_socket: Path, path: str) -> bytes | None:
+    """What is at `path`, or None if that is not answered with 200."""
+    try:
+        async with (
+            ClientSession(connector=UnixConnector(str(unix_socket)), timeout=ClientTimeout(PATIENCE)) as session,
+            session.get(f"http://localhost{path}") as response,
+        ):
+            return await response.read() if response.status == 200 else None
+    except (ClientError, TimeoutError, OSError):
+        return None  # the caller shows it: not ready, `extproc_worker_up` 0, status null

@@ -1,0 +1,33 @@
+"""`extproc run`: Envoy and the server together; the shortest way to a working gateway."""
+
+import sys
+
+import typer
+import uvloop
+
+from extproc.cli.options import Config
+from extproc.compose import configure
+from extproc.envoy.gateway import run_gateway, serve_command
+from extproc.envoy.plan import Plan
+from extproc.envoy.process import Ended
+from extproc.envoy.resolved import plan_of
+
+NAME = "run"
+NEEDS_ARGUMENTS = True
+
+
+def command(config: Config) -> None:
+    """Start Envoy and the server. Ctrl-C ends both at once, SIGTERM lets them finish what is open."""
+    resolved = configure(config)
+    plan = plan_of(resolved)
+    drain = resolved.settings.drain_seconds
+    try:
+        uvloop.run(run_gateway(plan, serve_command(config), lambda: _announce(plan), drain=drain))
+    except Ended as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise typer.Exit(error.code) from None
+
+
+def _announce(plan: Plan) -> None:
+    hosts = ", ".join(domain for host in plan.hosts for domain in host.domains)
+    typer.echo(f"The gateway {plan.gateway} listens on http://{plan.listen}, for {hosts}. Ctrl-C ends it.", err=True)

@@ -1,0 +1,57 @@
+"""The composition root: documents -> outside -> filters -> chains -> engine -> server. Everything is imported here, and
+nothing is decided.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from extproc.adapters.outside import Embedded
+from extproc.core.admission import Admission
+from extproc.core.event import Record
+from extproc.core.session import Engine
+from extproc.policy.documents import Listen, ListenTLS
+from extproc.policy.read import load
+from extproc.policy.resolve import resolve
+from extproc.policy.resolved import Resolved
+from extproc.wire.codec import mask
+from extproc.wire.listener import Listener, Tls, for_worker
+from extproc.wire.pace import PACE
+from extproc_filters import FILTERS
+
+CATALOG: Final = FILTERS
+"""The kinds that need no domain: ours."""
+
+
+def configure(path: Path, **settings: object) -> Resolved:
+    """The configuration at `path`, resolved. `settings` are fields of the ExtProcConfiguration that count instead of its
+    own (None leaves them).
+
+    Raises:
+        Refused: with every error that was found.
+    """
+    documents = load(path)
+    given = {name: value for name, value in settings.items() if value is not None}
+    document = documents.configuration
+    model = document.model.model_copy(update=given)
+    return resolve(replace(documents, configuration=replace(document, model=model)), CATALOG, Embedded)
+
+
+def engine(resolved: Resolved, tell: Callable[[Record], None]) -> Engine:
+    """What all exchanges of this process share."""
+    return Engine(resolved, PACE, Admission(), mask, tell)
+
+
+def listeners(resolved: Resolved, index: int = 0) -> list[Listener]:
+    """Where worker `index` listens."""
+    found = [_listener(listen, resolved.directory) for listen in resolved.settings.listen]
+    return [for_worker(listener, index, resolved.settings.workers) for listener in found]
+
+
+def _listener(listen: Listen, directory: Path) -> Listener:
+    return Listener(listen.address, _tls(listen.tls, directory) if listen.tls else None, listen.insecure)
+
+
+def _tls(tls: ListenTLS, directory: Path) -> Tls:
+    return Tls(directory / tls.cert, directory / tls.key, directory / tls.client_ca, tls.allowed_clients)

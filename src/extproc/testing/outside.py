@@ -1,0 +1,133 @@
+"""An outside made of plain values: what a filter's `FilterContext` leads to in a test."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from extproc.core.peer import Peer
+from extproc.core.phase import Phase
+from extproc.core.secret import Secret, mac_key, seal
+from extproc.errors import ConfigError
+from extproc.ports import (
+    CounterStore,
+    Demand,
+    Expression,
+    FilterContext,
+    Level,
+    Review,
+    SecretStore,
+    Tally,
+    TokenReviewer,
+)
+
+
+def compiled(source: str) -> Expression:
+    """CEL, as the gateway compiles it. Raises: ConfigError."""
+    from extproc.adapters.cel import Cel  # here, so that a test without CEL does not load its library
+
+    return Cel().compile(source)
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    seconds: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewer:
+    """Knows these tokens, each good for every audience that is asked for."""
+
+    tokens: Mapping[str, Peer] = field(default_factory=dict)
+
+    async def review(self, token: str, audiences: Sequence[str]) -> Review:
+        return Review(self.tokens.get(token), tuple(audiences))
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Counters that no time empties: each has room for its limit, once."""
+
+    used: Counter[bytes] = field(default_factory=Counter)
+
+    async def take(self, demands: Sequence[Demand]) -> Tally:
+        admitted = all(self.used[d.counter] + d.cost <= d.limit for d in demands)
+        if admitted:
+            self.used.update({d.counter: d.cost for d in demands})
+        wait = 0.0 if admitted else max((d.window for d in demands), default=0.0)
+        return Tally(admitted, tuple(Level(max(0, d.limit - self.used[d.counter]), wait, d.window) for d in demands))
+
+    async def give_back(self, demands: Sequence[Demand], receipt: object) -> None:  # noqa: ARG002 - the port's signature
+        self.used.subtract({d.counter: d.cost for d in demands})
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """One secret source: `path/field` -> value. `backends` as `namespace/name`."""
+
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    backends: frozenset[str] = frozenset({"egress/openai"})
+
+    async def read(self, path: Sequence[str], field: str) -> Secret | None:
+        value = self.values.get("/".join((*path, field)))
+        return None if value is None else seal(value.encode())
+
+    async def mac_key(self, path: Sequence[str], field: str, purpose: bytes) -> Callable[[bytes], bytes] | None:
+        """What makes HMAC-SHA-256 codes under a key of this `purpose`; None if there is no such secret."""
+        secret = await self.read(path, field)
+        return None if secret is None else mac_key(secret, purpose)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainOutside:
+    """Everything outside, given by the test: `secret_sources` by their names, and one of each other thing."""
+
+    now: Callable[[], float] = field(default_factory=Clock)
+    token_reviewer: TokenReviewer = field(default_factory=Reviewer)
+    counter_store: CounterStore = field(default_factory=Counters)
+    secret_sources: Mapping[str, SecretStore] = field(default_factory=dict)
+
+    def expression(self, source: str) -> Expression:
+        return compiled(source)
+
+    def reviewer(self, config: Mapping[str, Any], directory: Path) -> TokenReviewer:  # noqa: ARG002 - the port's signature
+        return self.token_reviewer
+
+    def counters(self, store: str | None) -> CounterStore:  # noqa: ARG002 - the port's signature
+        return self.counter_store
+
+    def secrets(self, source: str) -> SecretStore:
+        if source not in self.secret_sources:
+            known = ", ".join(sorted(self.secret_sources)) or "none"
+            raise ConfigError(f"there is no secret source {source!r}; the known ones: {known}")
+        return self.secret_sources[source]
+
+
+def context(
+    *,
+    gateway: str = "egress/egress",
+    scope: str = "Gateway/egress/egress",
+    extension: str = "under-test",
+    namespace: str = "egress",
+    phase: Phase = Phase.REQUEST_HEADERS,
+    fail_open: bool = False,
+    pre_auth: bool = False,
+    directory: Path | None = None,
+    now: Callable[[], float] | None = None,
+    tokens: Mapping[str, Peer] | None = None,
+    counters: CounterStore | None = None,
+    secrets: Mapping[str, SecretStore | Mapping[str, str]] | None = None,
+) -> FilterContext:
+    """What a filter is given. `secrets` are sources by name, each a store or simply `{"path/field": "value"}`."""
+    sources = {name: Secrets(found) if isinstance(found, Mapping) else found for name, found in (secrets or {}).items()}
+    outside = PlainOutside(now or Clock(), Reviewer(tokens or {}), counters or Counters(), sources)
+    return FilterContext(gateway, scope, extension, namespace, phase, fail_open, pre_auth, directory or Path(), outside)

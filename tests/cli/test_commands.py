@@ -1,0 +1,166 @@
+"""check, explain, envoy, catalog and scan: what they print, and with what they end."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.conftest import QUICKSTART, Ran, edited
+
+Run = Callable[..., Ran]
+CONFIG = QUICKSTART / "extproc.yaml"
+URL = "http://localhost:10000/v1/chat/completions"
+
+
+def test_help_names_every_command(extproc: Run) -> None:
+    out = extproc("--help").out
+    assert all(name in out for name in ("serve", "check", "explain", "envoy", "run", "catalog", "scan"))
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "explain", "envoy", "run", "catalog", "scan"])
+def test_each_command_has_help(extproc: Run, command: str) -> None:
+    ran = extproc(command, "--help")
+    assert (ran.code, "Usage" in ran.out) == (0, True)
+
+
+# check
+
+
+def test_check_shows_the_chain_in_its_order(extproc: Run) -> None:
+    ran = extproc("check", "--config", CONFIG)
+    assert ran.code == 0
+    names = [line.split()[2] for line in ran.out.splitlines() if line.startswith("  ")]
+    assert names == ["authn", "quota", "inject-credentials", "pii"]
+
+
+def test_check_tells_programs_the_same(extproc: Run) -> None:
+    found = json.loads(extproc("check", "--config", CONFIG, "--json").out)
+    assert [each["name"] for each in found["chains"][0]["extensions"]] == [
+        "authn",
+        "quota",
+        "inject-credentials",
+        "pii",
+    ]
+    assert found["findings"] == []
+
+
+def test_a_refused_configuration_is_told_with_its_place(extproc: Run, quickstart: Path) -> None:
+    file = edited(quickstart, "redactionStyle: mask", "redactionStil: mask")
+    line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if "redactionStil" in text)
+    for command in ("check", "serve", "envoy", "run"):
+        ran = extproc(command, "--config", file)
+        assert ran.code == 2
+        assert f"error: {file}:{line}: document 3: spec.extensions[0].config.redactionStil" in ran.err
+        assert "redactionStyle" in ran.err
+
+
+def test_check_ends_with_1_if_something_is_degraded(extproc: Run, quickstart: Path) -> None:
+    file = edited(quickstart, "type: PIIDetector:v1", "type: acme.example.com/PIIDetector:v1")
+    ran = extproc("check", "--config", file)
+    assert ran.code == 1
+    assert "UnsupportedExtensionType" in ran.out
+
+
+def test_a_path_that_is_not_there(extproc: Run, tmp_path: Path) -> None:
+    ran = extproc("check", "--config", tmp_path / "nothing.yaml")
+    assert (ran.code, "nothing.yaml" in ran.err) == (2, True)
+
+
+# explain
+
+
+def test_explain_shows_what_each_decides_and_what_leaves(extproc: Run) -> None:
+    ran = extproc(
+        "explain", "--config", CONFIG, "-H", "authorization: Bearer demo-token", "-H", "content-type: application/json",
+        "-d", '{"messages": [{"role": "user", "content": "jane@example.com"}]}', URL + "?key=mine",
+    )  # fmt: skip
+    assert ran.code == 0
+    assert "caller   ai-workloads/default" in ran.out
+    assert "authorization: ***" in ran.out
+    assert "[EMAIL_ADDRESS]" in ran.out
+    assert not any(text in ran.out for text in ("demo-token", "jane@example.com", "sk-quickstart", "mine"))
+
+
+def test_explain_as_somebody(extproc: Run) -> None:
+    found = json.loads(extproc("explain", "--config", CONFIG, "--as", "ai-workloads/default", "--json", URL).out)
+    assert found["peer"] == {"namespace": "ai-workloads", "serviceAccount": "default"}
+    assert ["authorization", "***"] in found["leaves"]["headers"]
+    nobody = json.loads(extproc("explain", "--config", CONFIG, "--as", "other/team", "--json", URL).out)
+    assert nobody["answer"]["code"] == "no_credential"
+
+
+def test_explain_a_denial(extproc: Run) -> None:
+    ran = extproc("explain", "--config", CONFIG, URL)
+    assert "answer   401 unauthenticated" in ran.out
+    assert "not run" in ran.out
+    assert "403 no_backend" in extproc("explain", "--config", CONFIG, "http://other.example.com/").out
+
+
+def test_explain_reads_a_body_from_a_file(extproc: Run, tmp_path: Path) -> None:
+    body = tmp_path / "body.txt"
+    body.write_text("4111 1111 1111 1111")
+    arguments = ("--as", "ai-workloads/default", "-H", "content-type: text/plain", "-d", f"@{body}", URL)
+    assert "[CREDIT_CARD]" in extproc("explain", "--config", CONFIG, *arguments).out
+    assert extproc("explain", "--config", CONFIG, "-d", "@/nowhere", URL).code == 2
+
+
+def test_live_is_refused_and_not_ignored(extproc: Run) -> None:
+    ran = extproc("explain", "--config", CONFIG, "--live", URL)
+    assert (ran.code, "--live" in ran.err) == (2, True)
+
+
+# envoy
+
+
+def test_the_bootstrap_is_yaml_and_never_fails_open(extproc: Run) -> None:
+    ran = extproc("envoy", "--config", CONFIG)
+    bootstrap = yaml.safe_load(ran.out)
+    assert ran.code == 0
+    assert "failure_mode_allow: false" in ran.out
+    assert bootstrap["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"] == 2 * 1048576 + 65536
+
+
+def test_what_is_not_served_is_refused(extproc: Run) -> None:
+    assert extproc("envoy", "--config", CONFIG, "--mode", "inprocess").code == 2
+    assert extproc("serve", "--config", CONFIG, "--transport", "envoy").code == 2
+    several = extproc("serve", "--config", CONFIG, "--workers", "2")
+    assert (several.code, "memory" in several.err) == (2, True)
+
+
+# catalog
+
+
+def test_the_catalog_has_every_kind_with_its_schema(extproc: Run) -> None:
+    found = json.loads(extproc("catalog", "--json").out)
+    assert sorted(found) == ["CredentialInjector:v1", "PIIDetector:v1", "QoSController:v1", "TokenReview:v1"]
+    assert all(kind["schema"]["additionalProperties"] is False for kind in found.values())
+    schema = json.loads(extproc("catalog", "--schema", "QoSController:v1").out)
+    assert schema["title"] == "QoSController:v1"
+    assert extproc("catalog", "--schema", "Nothing:v1").code == 2
+
+
+# scan
+
+
+def test_scan_finds_without_showing(extproc: Run, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("é jane@example.com, 4111 1111 1111 1111")
+    ran = extproc("scan", text)
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    assert [(each["entity"], each["start"], each["end"]) for each in found] == [
+        ("EMAIL_ADDRESS", 2, 18),
+        ("CREDIT_CARD", 20, 39),
+    ]
+    assert "jane" not in ran.out
+    assert extproc("scan", "--redact", "mask", text).out == "é [EMAIL_ADDRESS], [CREDIT_CARD]"
+    assert extproc("scan", "--config", CONFIG, text).out == ran.out
+
+
+def test_scan_of_what_is_no_text(extproc: Run, tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    assert "not UTF-8 at byte 0" in extproc("scan", binary).err
+    assert extproc("scan", "--redact", "rot13", binary).code == 2
+    assert extproc("scan", tmp_path / "nothing").code == 2

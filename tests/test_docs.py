@@ -1,0 +1,121 @@
+"""What the pages for users say is true."""
+
+import io
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
+
+from extproc.core.event import Record
+from extproc.core.verdict import DENIALS, FAILURES
+from extproc.errors import Cause
+from extproc.policy.documents import BackendSpec, EgressPolicySpec, ExtensionSpec, ExtProcConfiguration
+from extproc.telemetry import Metrics, configure_logging, log_exchange
+from extproc_filters import FILTERS
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of every table row; one that is all code comes without the marks."""
+    lines = (DOCS / page).read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines if line[:1] == "|"]
+    return [[re.sub(r"^`([^`]*)`$", r"\1", cell) for cell in row] for row in cells]
+
+
+def test_the_filter_in_the_documentation_and_its_tests_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    example, tests = re.findall(r"```python\n(.*?)```", (DOCS / "filters.md").read_text(), re.DOTALL)
+    module = ModuleType("acme_models")
+    monkeypatch.setitem(sys.modules, "acme_models", module)
+    exec(example, module.__dict__)
+    found: dict[str, Any] = {}
+    exec(tests, found)
+    played = [test() for name, test in found.items() if name.startswith("test_")]
+    assert len(played) == 4
+
+
+def test_every_denial_is_documented_with_its_status() -> None:
+    told = {row[0]: int(row[1]) for row in rows("failures.md") if row[0] in DENIALS}
+    assert told == {code: status for code, (status, _) in DENIALS.items()}
+
+
+def test_every_cause_is_documented_with_what_it_answers() -> None:
+    told = {row[0]: row[2] for row in rows("failures.md") if row[0] in set(Cause)}
+    assert told.keys() == set(Cause)
+    for cause, code in FAILURES.items():
+        if cause is not Cause.INTERRUPTED:
+            assert told[cause] == f"{DENIALS[code][0]} `{code}`"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def fields(model: type[BaseModel]) -> Iterator[str]:
+    """The names of all fields, as they are written in YAML; those of the models in it too."""
+    for name, field in model.model_fields.items():
+        yield field.alias or name
+        for part in parts(field.annotation):
+            yield from fields(part)
+
+
+def parts(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from parts(argument)
+
+
+@pytest.mark.parametrize(
+    "model", [ExtProcConfiguration, BackendSpec, EgressPolicySpec, *(f.Config for f in FILTERS.values())]
+)
+def test_every_field_of_the_configuration_is_documented(model: type[BaseModel]) -> None:
+    page = (DOCS / "configuration.md").read_text()
+    words = set(re.findall(r"[A-Za-z_]+", " ".join(re.findall(r"`([^`\n]+)`", page))))
+    assert set(fields(model)) - {"apiVersion", "kind"} - words == set()
+
+
+def test_every_default_of_a_duration_or_number_is_the_documented_one() -> None:
+    told = {row[0]: row[1] for row in rows("configuration.md")}
+    assert told["budget"] == f"{ExtProcConfiguration.model_fields['budget'].default * 1000:.0f}ms"
+    assert told["timeout"] == f"{ExtensionSpec.model_fields['timeout'].default * 1000:.0f}ms"
+    assert told["drainSeconds"] == f"{ExtProcConfiguration.model_fields['drain_seconds'].default:g}"
+    assert told["priority"] == str(ExtensionSpec.model_fields["priority"].default)
+
+
+def test_every_metric_is_documented_with_its_labels() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    told = {row[0].removesuffix("_total"): set(re.findall(r"\w+", row[1])) for row in rows("observing.md")}
+    for metric in registry.collect():
+        assert metric.name in told
+    [requests] = [metric for metric in registry.collect() if metric.name == "extproc_requests"]
+    assert requests.type == "counter"
+    assert told["extproc_denials"] == {"code"}
+    assert told["extproc_failures"] == told["extproc_fail_open"] == {"extension", "cause"}
+
+
+def test_the_log_line_of_the_documentation_has_the_fields_of_a_real_one() -> None:
+    [line] = [
+        json.loads(block) for block in re.findall(r"```json\n(.*?)```", (DOCS / "observing.md").read_text(), re.DOTALL)
+    ]
+    stream, handlers = io.StringIO(), logging.root.handlers[:]
+    configure_logging(stream=stream)
+    try:
+        log_exchange(Record("egress/egress", code="rate_limited"))
+    finally:
+        logging.captureWarnings(False)
+        logging.root.handlers[:] = handlers
+        structlog.reset_defaults()
+    assert json.loads(stream.getvalue()).keys() == line.keys()
