@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from extproc.core.exchange import Exchange
-from extproc.core.filter import BodyTransformer
+from extproc.core.filter import BodyFilter, BodyTransformer
 from extproc.core.journal import Journal
 from extproc.core.link import Link, Pace
 from extproc.core.phase import Phase
@@ -52,33 +52,33 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Sorted when it is made, walked at run time. `authentication`: whether this gateway requires an authenticator."""
+    """Sorted when it is made, walked at run time. `authentication`: whether this gateway requires an authenticator; `proof`
+    are the headers that it reads.
+    """
 
     links: tuple[Link, ...] = ()
     authentication: bool = True
     authenticator: Link | None = field(init=False)
+    proof: frozenset[str] = field(init=False)
+    needs_peer: bool = field(init=False)
     _phases: dict[Phase, tuple[Link, ...]] = field(init=False, repr=False, compare=False)
+    _conditional: frozenset[Phase] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ordered = sorted(self.links, key=lambda link: link.order)
         phases = {phase: tuple(link for link in ordered if phase in link.phases) for phase in Phase}
         backwards = {phase: links[::-1] if phase.is_response else links for phase, links in phases.items()}
         object.__setattr__(self, "_phases", backwards)
-        object.__setattr__(self, "authenticator", next((link for link in ordered if link.authenticates), None))
+        object.__setattr__(self, "_conditional", frozenset(p for p in Phase if any(one.when for one in phases[p])))
+        first = next((link for link in ordered if link.authenticator), None)
+        object.__setattr__(self, "authenticator", first)
+        object.__setattr__(self, "needs_peer", self.authentication or first is not None)
+        reads = first.authenticator.reads if first and first.authenticator else frozenset()
+        object.__setattr__(self, "proof", reads)
 
     def at(self, phase: Phase) -> tuple[Link, ...]:
         """The links of `phase` in the order in which they run."""
         return self._phases[phase]
-
-    @property
-    def proof(self) -> frozenset[str]:
-        """The headers that the authenticator reads."""
-        link = self.authenticator
-        return link.authenticator.reads if link and link.authenticator else frozenset()
-
-    @property
-    def needs_peer(self) -> bool:
-        return self.authentication or self.authenticator is not None
 
     def lacks_peer(self, link: Link, state: State) -> bool:
         """Whether `link` may not run because nobody is established who called (DESIGN section 5)."""
@@ -90,7 +90,10 @@ class Chain:
         Raises:
             ExpressionError: a `when` has no value.
         """
-        return tuple(link for link in self._phases[phase] if self.lacks_peer(link, state) or _holds(link, state))
+        links = self._phases[phase]
+        if phase not in self._conditional:
+            return links
+        return tuple(link for link in links if self.lacks_peer(link, state) or _holds(link, state))
 
     async def run(self, phase: Phase, state: State, turn: Turn) -> State | tuple[State, Denial]:
         """Run the links of `phase` over `state`, each seeing the result of the one before.
@@ -128,7 +131,12 @@ async def _one(link: Link, phase: Phase, state: State, turn: Turn) -> State | De
         if not _holds(link, state):
             return None
         seconds = min(link.timeout, turn.left())
-        verdict = await turn.pace.bounded(_decide(link, phase, state.view(link), turn.pace), seconds)
+        exchange = state.view(link)
+        if link.transforming and phase.has_body:
+            deciding = _decide_and_transform(link, link.transforming, phase, exchange, turn.pace)
+        else:
+            deciding = link.filter.decide(phase, exchange)
+        verdict = await turn.pace.bounded(deciding, seconds)
         return _judge(link, phase, state, verdict)
     except ExpressionError as error:
         return Denial(deny("policy_error", f"{link.name}: {error}"), link.name, phase, Cause.DEFECT)
@@ -156,11 +164,13 @@ def _holds(link: Link, state: State) -> bool:
     return value
 
 
-async def _decide(link: Link, phase: Phase, exchange: Exchange, pace: Pace) -> Verdict:
+async def _decide_and_transform(
+    link: Link, filter_: BodyFilter, phase: Phase, exchange: Exchange, pace: Pace
+) -> Verdict:
     verdict = await link.filter.decide(phase, exchange)
-    if not (link.transforming and phase.has_body and isinstance(verdict, Continue)):
+    if not isinstance(verdict, Continue):
         return verdict
-    transformer = link.transforming.transformer(phase, exchange)
+    transformer = filter_.transformer(phase, exchange)
     return verdict if transformer is None else _joined(verdict, *await _transform(transformer, phase, exchange, pace))
 
 

@@ -75,9 +75,8 @@ class Headers:
 
     def without(self, names: Iterable[str]) -> Self:
         gone = frozenset(names)
-        if all(key not in gone for key, _ in self._fields):
-            return self
-        return type(self)(field for field in self._fields if field[0] not in gone)
+        kept = [field for field in self._fields if field[0] not in gone] if gone else self._fields
+        return self if len(kept) == len(self._fields) else type(self)(kept)
 
 
 @dataclass(frozen=True, slots=True)

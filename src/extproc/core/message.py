@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Self
 from urllib.parse import quote, unquote_plus
 
-from extproc.core.headers import Headers
+from extproc.core.headers import Headers, text
 from extproc.core.secret import Secret
 from extproc.core.verdict import Respond, deny
 
@@ -14,6 +15,7 @@ HOST: Final = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\])"
 )
 PATH: Final = re.compile(r"[!$%&'()*+,./:;=@A-Z_a-z~0-9|^`\"<>{}\[\]-]*")
+QUERY: Final = re.compile(r"[!\"$-~]*")
 NOT_NORMAL: Final = re.compile(
     r"//|\\|/\.{1,2}(?=/|;|$)|%(?:[01].|7[fF]|2[fF]|5[cC]|2[dDeE]|3\d|4[1-9a-fA-F]|5[\daAfF]|6[1-9a-fA-F]|7[\daAeE])|%(?![\da-fA-F]{2})"
 )
@@ -84,26 +86,40 @@ def read_request(fields: Headers) -> Request | Respond:
     """The request that arrived, or why it cannot be routed safely: 400 `bad_request`, and 403 `forbidden` for methods that
     echo what they receive or open a tunnel (DESIGN sections 3 and 4).
     """
-    method = fields.get(":method") or ""
+    pseudo, headers = _split(fields)
+    method = pseudo.get(":method", "")
     if method.upper() in ("TRACE", "TRACK", "CONNECT"):
         return deny("forbidden", f"method {method.upper()} is not served")
-    authority, path = fields.get(":authority") or "", fields.get(":path") or ""
+    authority, path = pseudo.get(":authority", ""), pseudo.get(":path", "")
     host = normal_host(authority)
     if host is None:
         return deny("bad_request", "the host is empty or has an illegal character")
     if not is_normal(path) and not (method == "OPTIONS" and path == "*"):
         return deny("bad_request", "the path is not in normal form")
-    headers = Headers(field for field in fields if not field[0].startswith(PSEUDO))
-    return Request(method, fields.get(":scheme") or "", authority, host, path, headers)
+    return Request(method, pseudo.get(":scheme", ""), authority, host, path, headers)
 
 
 def read_response(fields: Headers) -> Response:
     """The response that Envoy tells of. A status that is no number reads 0."""
-    status = fields.get(":status") or ""
-    headers = Headers(field for field in fields if not field[0].startswith(PSEUDO))
+    pseudo, headers = _split(fields)
+    status = pseudo.get(":status", "")
     return Response(int(status) if status.isascii() and status.isdigit() else 0, headers)
 
 
+def _split(fields: Headers) -> tuple[dict[str, str], Headers]:
+    """The pseudo fields, and the others. A pseudo field that comes twice reads as both, joined: no valid value of any."""
+    pseudo: dict[str, str] = {}
+    others = []
+    for field in fields:
+        name, value = field
+        if name.startswith(PSEUDO):
+            pseudo[name] = f"{pseudo[name]}, {text(value)}" if name in pseudo else text(value)
+        else:
+            others.append(field)
+    return pseudo, Headers(others)
+
+
+@lru_cache(maxsize=4096)
 def normal_host(authority: str) -> str | None:
     """`authority` for matching: lower case, without port and one trailing dot. None if it is no single host."""
     host = authority.lower()
@@ -123,7 +139,7 @@ def is_normal(path: str) -> bool:
         base.startswith("/")
         and PATH.fullmatch(base) is not None
         and NOT_NORMAL.search(base) is None
-        and all("!" <= character <= "~" and character != "#" for character in query)
+        and QUERY.fullmatch(query) is not None
     )
 
 

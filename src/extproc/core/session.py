@@ -35,6 +35,9 @@ PHASES: Final[Mapping[Direction, tuple[Phase, Phase]]] = MappingProxyType(
 )
 
 
+NO_CHAIN: Final = Chain()
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What the configuration has for a request."""
@@ -92,7 +95,7 @@ class Session:
     _ended: set[Direction] = field(default_factory=set)
     _bodies: set[Direction] = field(default_factory=set)
     _state: State | None = None
-    _chain: Chain = field(default_factory=Chain)
+    _chain: Chain = NO_CHAIN
     _wanted: dict[Phase, bool] = field(default_factory=dict)
     _local: bool = False
     _denial: Denial | None = None
@@ -150,8 +153,8 @@ class Session:
         request = read_request(event.fields)
         if isinstance(request, Respond):
             return self._refuse(event, request)
-        unwanted = [name for name in request.headers.names() if name.startswith(OURS)]
-        arrived = replace(request, headers=request.headers.without({*unwanted, *self.engine.policy.identity_headers}))
+        unwanted = {name for name, _ in request.headers if name.startswith(OURS)}
+        arrived = _without(request, unwanted | self.engine.policy.identity_headers)
         cluster = event.attributes.get("xds.cluster_name", "")
         selection = self.engine.policy.select(arrived, cluster)
         if isinstance(selection, Respond):
@@ -161,7 +164,7 @@ class Session:
             return self._refuse(event, refusal)
         self._state = State(
             arrived,
-            replace(arrived, headers=arrived.headers.without(selection.chain.proof)),
+            _without(arrived, selection.chain.proof),
             route=selection.route,
             backend=selection.backend,
             cluster=cluster,
@@ -256,9 +259,8 @@ class Session:
         state, chain = self._known(), self._chain
         if chain.authentication and chain.authenticator is None:
             return Denial(UNAUTHENTICATED, "", Phase.REQUEST_HEADERS)
-        for link in chain.links:
-            if chain.lacks_peer(link, state):
-                return Denial(UNAUTHENTICATED, link.name, Phase.REQUEST_HEADERS)
+        if lacking := next((link for link in chain.links if chain.lacks_peer(link, state)), None):
+            return Denial(UNAUTHENTICATED, lacking.name, Phase.REQUEST_HEADERS)
         try:
             active = {phase: chain.active(phase, state) for phase in Phase}
         except ExpressionError as error:
@@ -336,6 +338,11 @@ class Session:
 
     def _record(self) -> Record:
         return record(self.engine.policy.gateway, self._request_id, self._state, self._denial, self._journal)
+
+
+def _without(request: Request, names: frozenset[str] | set[str]) -> Request:
+    headers = request.headers.without(names)
+    return request if headers is request.headers else replace(request, headers=headers)
 
 
 def _released(state: State) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from extproc.core.event import Record
+from extproc.core.journal import Decision, Skip
 
 LABELS: Final = ("gateway", "route", "backend", "namespace", "serviceAccount")
 """Of every counter; an empty value where it does not apply."""
@@ -107,7 +108,8 @@ class Metrics:
     def _time(self, record: Record) -> None:
         """How long each extension took, and all of a phase together."""
         phases: dict[str, float] = {}
-        for done in (*record.decisions, *record.skips):
+        tried: tuple[Decision | Skip, ...] = (*record.decisions, *record.skips)
+        for done in tried:
             phases[done.phase] = phases.get(done.phase, 0.0) + done.seconds
             self._extensions(done.extension, done.phase).observe(done.seconds)
         for phase, seconds in phases.items():
