@@ -1,0 +1,52 @@
+"""The quickstart: a stub of an LLM API, the ext_proc server and Envoy, together. `make run` starts it, Ctrl-C ends it."""
+
+import sys
+from pathlib import Path
+
+import uvloop
+
+from extproc.compose import configure
+from extproc.envoy.gateway import run_gateway, serve_command, stub_child
+from extproc.envoy.process import Ended
+from extproc.envoy.resolved import plan_of
+from extproc.errors import ConfigError, Refused
+from extproc.policy.names import Address
+
+CONFIG = Path(__file__).with_name("extproc.yaml")
+STUB = Address(host="127.0.0.1", port=8001)
+
+READY = """
+The gateway listens on http://localhost:10000, its admin port on http://127.0.0.1:9090/status,
+and the destination, a stub that shows what it received, on port 8001. In another terminal:
+
+  curl -i http://localhost:10000/v1/chat/completions \\
+    -H 'authorization: Bearer demo-token' -H 'content-type: application/json' \\
+    -d '{"model": "gpt-4o", "messages": [{"role": "user", "content": "Write to jane@example.com"}]}'
+
+Without the token it is 401; more than five times in a minute it is 429. Ctrl-C ends everything.
+"""
+
+
+def main() -> int:
+    resolved = configure(CONFIG)
+    gateway = run_gateway(
+        plan_of(resolved),
+        serve_command(CONFIG),
+        lambda: print(READY, flush=True),
+        drain=resolved.settings.drain_seconds,
+        extra=[stub_child(STUB)],
+    )
+    try:
+        uvloop.run(gateway)
+    except Ended as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.code
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (ConfigError, Refused) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

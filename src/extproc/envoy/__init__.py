@@ -1,0 +1,1 @@
+"""The gateway's other half: the Envoy configuration that fits ours, and the process that runs it."""

@@ -1,0 +1,116 @@
+"""Clusters: the ext_proc server's workers, and one for each Backend."""
+
+from ipaddress import ip_address
+from typing import Final
+
+from extproc.envoy.plan import Json, Plan, Tls, Upstream
+from extproc.envoy.shape import address, endpoint, extension, file, typed
+from extproc.errors import ConfigError
+from extproc.policy.names import Address
+
+EXT_PROC: Final = "ext_proc"
+"""The cluster of the ext_proc server. No Backend's cluster is called so: theirs have a namespace."""
+
+HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+MANY: Final = 100_000
+"""Envoy's default of 1024 requests would answer errors long before the server is busy (PROTOCOL 3)."""
+
+
+def ext_proc_cluster(plan: Plan) -> Json:
+    """The workers, each with a socket of its own: Envoy balances requests, while the kernel would balance connections."""
+    http2 = {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
+    options = typed(HTTP_OPTIONS, explicit_http_config={"http2_protocol_options": http2})
+    return {
+        "name": EXT_PROC,
+        "type": "STATIC",
+        "connect_timeout": "0.25s",
+        "lb_policy": "LEAST_REQUEST",
+        "typed_extension_protocol_options": {HTTP_OPTIONS: options},
+        "circuit_breakers": {"thresholds": [_raised()]},
+        "health_checks": [_health_check()],
+        "load_assignment": _endpoints(EXT_PROC, [endpoint(address(socket)) for socket in plan.sockets]),
+    }
+
+
+def backend_cluster(upstream: Upstream, plan: Plan) -> Json:
+    """A Backend. With TLS its certificate must be for its name: a trusted authority alone checks none (PROTOCOL 4.2)."""
+    where = address(Address(host=upstream.host.strip("[]"), port=upstream.port))
+    cluster: dict[str, object] = {
+        "name": upstream.cluster,
+        **_discovery(upstream.host),
+        "connect_timeout": "5s",
+        "per_connection_buffer_limit_bytes": plan.buffer_bytes,
+        "circuit_breakers": {"thresholds": [_raised()]},
+        "load_assignment": _endpoints(upstream.cluster, [endpoint(where, upstream.host)]),
+        "typed_extension_protocol_options": {HTTP_OPTIONS: _protocols(upstream, plan)},
+    }
+    if upstream.tls:
+        cluster["transport_socket"] = _tls(upstream.tls, plan)
+    return cluster
+
+
+def _discovery(host: str) -> Json:
+    """All addresses that the name has now, asked again when its time to live is over."""
+    if _is_ip(host):
+        return {"type": "STATIC"}
+    kind = "envoy.extensions.clusters.dns.v3.DnsCluster"
+    return {
+        "cluster_type": extension(
+            "envoy.cluster.dns", kind, dns_lookup_family="V4_PREFERRED", respect_dns_ttl=True, dns_refresh_rate="5s"
+        )
+    }
+
+
+def _protocols(upstream: Upstream, plan: Plan) -> Json:
+    """HTTP/2 where the Backend offers it in its TLS handshake, else HTTP/1.1."""
+    http1: Json = {"enable_trailers": True} if plan.trailers else {}
+    if upstream.tls:
+        return typed(HTTP_OPTIONS, auto_config={"http_protocol_options": http1, "http2_protocol_options": {}})
+    return typed(HTTP_OPTIONS, explicit_http_config={"http_protocol_options": http1})
+
+
+def _tls(tls: Tls, plan: Plan) -> Json:
+    authority = tls.ca or plan.system_ca
+    if authority is None:
+        raise ConfigError(
+            "there is no file of the system's certificate authorities: write `fqdn.tls.ca` at each Backend"
+        )
+    kind = "IP_ADDRESS" if _is_ip(tls.name) else "DNS"
+    names = [{"san_type": kind, "matcher": {"exact": tls.name.strip("[]")}}]
+    common: dict[str, object] = {
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "validation_context": {"trusted_ca": file(authority), "match_typed_subject_alt_names": names},
+    }
+    if tls.cert and tls.key:
+        common["tls_certificates"] = [{"certificate_chain": file(tls.cert), "private_key": file(tls.key)}]
+    sni = {} if kind == "IP_ADDRESS" else {"sni": tls.name}
+    kind = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    return extension("envoy.transport_sockets.tls", kind, **sni, common_tls_context=common)
+
+
+def _health_check() -> Json:
+    """A worker that drains says so and gets no more exchanges while another one serves; if none does, all are tried."""
+    return {
+        "timeout": "1s",
+        "interval": "1s",
+        "no_traffic_interval": "1s",
+        "unhealthy_threshold": 1,
+        "healthy_threshold": 1,
+        "grpc_health_check": {"service_name": ""},
+    }
+
+
+def _raised() -> Json:
+    return {"max_connections": MANY, "max_pending_requests": MANY, "max_requests": MANY}
+
+
+def _endpoints(cluster: str, endpoints: list[Json]) -> Json:
+    return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": endpoints}]}
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True

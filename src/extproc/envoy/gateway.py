@@ -1,0 +1,86 @@
+"""`extproc run`: the server and Envoy together."""
+
+import functools
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from extproc.envoy.binary import command, find_envoy
+from extproc.envoy.bootstrap import bootstrap, text
+from extproc.envoy.plan import Plan
+from extproc.envoy.probe import accepts, envoy_live
+from extproc.envoy.process import Child, run
+from extproc.errors import ConfigError
+from extproc.policy.names import Address
+
+
+async def run_gateway(
+    plan: Plan, server: Sequence[str], announce: Callable[[], None], *, drain: float = 5.0, extra: Sequence[Child] = ()
+) -> None:
+    """Run `server` (a command line), the Envoy of `plan`, and `extra`, until SIGINT or SIGTERM. `drain` are the seconds that
+    the server takes to drain.
+
+    Raises:
+        ConfigError: Envoy is not there, or the plan cannot be served.
+        Ended: a process ended by itself, or did not get ready.
+    """
+    binary = find_envoy(os.environ)
+    config = text(bootstrap(plan))
+    for address in (plan.admin, plan.listen):
+        _check_free(address)
+    with tempfile.TemporaryDirectory(prefix="extproc-") as directory:
+        path = Path(directory) / "envoy.yaml"
+        path.write_text(config, encoding="utf-8")
+        children = [server_child(plan, server, drain), envoy_child(plan, command(binary, path)), *extra]
+        await run(children, announce)
+
+
+def server_child(plan: Plan, argv: Sequence[str], drain: float) -> Child:
+    """The ext_proc server: ready when each worker accepts connections."""
+
+    async def ready() -> bool:
+        return all([await accepts(address) for address in plan.sockets])
+
+    return Child("the ext_proc server", argv, ready, grace=drain + 15)
+
+
+def envoy_child(plan: Plan, argv: Sequence[str]) -> Child:
+    """Envoy: ready when its listeners are open."""
+    return Child("Envoy", argv, functools.partial(envoy_live, plan.admin))
+
+
+def stub_child(listen: Address) -> Child:
+    """The stub upstream, as the last of all: it ends when nobody asks it any more."""
+    argv = (sys.executable, "-m", "extproc.stub", "--listen", str(listen))
+    return Child("the stub upstream", argv, functools.partial(accepts, listen))
+
+
+def serve_command(config: Path) -> tuple[str, ...]:
+    """The command line of the server for this configuration, with the interpreter that runs now."""
+    return (sys.executable, "-m", "extproc", "serve", "--config", str(config))
+
+
+def _check_free(address: Address) -> None:
+    """Envoy would say it in its own words, and only later; and it shares a port with another Envoy without a word."""
+    if address.path is not None:
+        _make_directory(address.path.parent)
+        return
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((address.host, address.port))
+        except OSError as error:
+            raise ConfigError(
+                f"Envoy cannot listen on {address} ({error.strerror}): end what uses it, or write another address"
+            ) from error
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o750, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be made ({error.strerror}): make it, or write another path") from error

@@ -1,0 +1,91 @@
+"""What a generated Envoy configuration is made from, as values that know neither our documents nor Envoy's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from extproc.policy.names import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS towards a Backend. `name` is asked for (SNI) and must be in the certificate; `ca` None means the system's.
+    `cert` and `key` are there for mutual TLS.
+    """
+
+    name: str
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One Backend as a cluster; `tls` None means plaintext."""
+
+    cluster: str
+    host: str
+    port: int
+    tls: Tls | None = None
+
+    @property
+    def authority(self) -> str:
+        """The Host that the Backend sees; its port only where it is not the scheme's own (RFC 9110 section 7.2)."""
+        return self.host if self.port == (443 if self.tls else 80) else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a request must be, all of it. `prefix` is matched by whole segments; an empty `exact` and `prefix` is any path."""
+
+    exact: str = ""
+    prefix: str = ""
+    method: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Requests that match go to one of `destinations`, by weight. No destination: they are denied."""
+
+    name: str
+    match: Match = field(default_factory=Match)
+    destinations: tuple[tuple[Upstream, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    """Hosts (`a.example`, or `*.example`) with their rules; the first that matches decides."""
+
+    domains: tuple[str, ...]
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A gateway. `sockets` are those of the ext_proc server's workers; `max_body_bytes` is the largest body that an extension
+    reads. `trailers` says whether any trailer of a request may pass.
+    """
+
+    gateway: str
+    listen: Address
+    admin: Address
+    sockets: tuple[Address, ...]
+    request_body: bool = False
+    response_body: bool = False
+    max_body_bytes: int = 1024 * 1024
+    trailers: bool = False
+    upstreams: tuple[Upstream, ...] = ()
+    hosts: tuple[VirtualHost, ...] = ()
+    system_ca: Path | None = None
+    access_log: bool = True
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Room for a body of the largest size that grows to twice as much, and its headers."""
+        return 2 * self.max_body_bytes + 64 * 1024
+
+
+Json = Mapping[str, object]
+"""A piece of Envoy's configuration, in the JSON form of its protobuf messages."""

@@ -1,0 +1,129 @@
+"""From a resolved configuration to the plan of its gateway: the same hosts, rules and Backends, in the same order."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Final
+
+from extproc.envoy.bootstrap import system_ca
+from extproc.envoy.clusters import EXT_PROC
+from extproc.envoy.plan import Match, Plan, Rule, Tls, Upstream, VirtualHost
+from extproc.errors import ConfigError, Place
+from extproc.policy import matching
+from extproc.policy.documents import ExtProcConfiguration, Listen
+from extproc.policy.names import Address, parse_address
+from extproc.policy.resolved import Entry, Resolved, ServedBackend
+from extproc.wire.listener import Listener, for_worker
+
+LOOPBACK: Final = "127.0.0.1"
+
+Upstreams = Mapping[str, Upstream]
+"""By namespace/name of the Backend."""
+
+
+def plan_of(resolved: Resolved) -> Plan:
+    """The gateway that this configuration wants.
+
+    Raises:
+        ConfigError: it wants what a generated Envoy configuration does not serve.
+    """
+    settings = resolved.settings
+    if settings.traffic_policy == "Allow":
+        raise ConfigError(
+            "the generated Envoy configuration does not serve `trafficPolicy: Allow`: write `Deny`, and a Backend a host",
+            Place(field="trafficPolicy"),
+        )
+    served = {str(one.backend): _upstream(one) for one in resolved.backends if not one.conflicted}
+    _check_clusters(served)
+    return Plan(
+        gateway=settings.gateway,
+        listen=_numeric(settings.envoy.listen, "envoy.listen"),
+        admin=_numeric(settings.envoy.admin, "envoy.admin"),
+        sockets=tuple(sockets(settings)),
+        request_body=resolved.needs.request_body,
+        response_body=resolved.needs.response_body,
+        max_body_bytes=resolved.needs.max_body_bytes,
+        trailers=bool(resolved.request_trailers),
+        upstreams=tuple(served.values()),
+        hosts=tuple(_hosts(resolved, served)),
+        system_ca=system_ca(),
+    )
+
+
+def sockets(settings: ExtProcConfiguration) -> Iterator[Address]:
+    """Where Envoy finds each worker: at the first listener that needs no certificate of Envoy's.
+
+    Raises:
+        ConfigError: each of them needs one.
+    """
+    listen = _reachable(settings)
+    for index in range(settings.workers):
+        own = for_worker(Listener(listen.address, None, listen.insecure), index, settings.workers)
+        yield _numeric(own.address, "listen")
+
+
+def _reachable(settings: ExtProcConfiguration) -> Listen:
+    for listen in sorted(settings.listen, key=lambda one: one.parsed.path is None):
+        if listen.tls is None:
+            return listen
+    raise ConfigError(
+        "each listener wants a client certificate, and this configuration has none for Envoy: add a listener on a Unix socket,"
+        " or configure Envoy yourself",
+        Place(field="listen"),
+    )
+
+
+def _hosts(resolved: Resolved, upstreams: Upstreams) -> Iterator[VirtualHost]:
+    """The hosts that HTTPRoutes list, then those of Backends that no HTTPRoute's hostname covers."""
+    for hostname, entries in resolved.hosts.items():
+        yield VirtualHost((hostname,), tuple(_rule(entry, upstreams) for entry in entries))
+    for host, served in resolved.by_host.items():
+        if not any(pattern in resolved.hosts for pattern in matching.patterns(host)):
+            name = str(served.backend)
+            yield VirtualHost((host,), (Rule(f"Backend/{name}", Match(), ((upstreams[name], 1),)),))
+
+
+def _rule(entry: Entry, upstreams: Upstreams) -> Rule:
+    rule = entry.rule
+    destinations = tuple((upstreams[str(one.served.backend)], one.weight) for one in rule.destinations)
+    return Rule(f"HTTPRoute/{rule.route}/{rule.index}", _match(entry.match), destinations)
+
+
+def _match(match: matching.Match) -> Match:
+    return Match(match.exact or "", match.prefix or "", match.method or "", match.headers, match.query)
+
+
+def _upstream(served: ServedBackend) -> Upstream:
+    backend, tls = served.backend, served.fqdn.tls
+    name = str(backend)
+    cluster = name if name in backend.clusters else min(backend.clusters)
+    upstream = Upstream(cluster, backend.host, backend.port)
+    if tls.mode == "NONE":
+        return upstream
+    ca, cert, key = (served.directory.absolute() / path if path else None for path in (tls.ca, tls.cert, tls.key))
+    return replace(upstream, tls=Tls(tls.server_name or backend.host, ca, cert, key))
+
+
+def _check_clusters(upstreams: Upstreams) -> None:
+    counts = Counter([EXT_PROC, *(one.cluster for one in upstreams.values())])
+    for name, upstream in upstreams.items():
+        if counts[upstream.cluster] > 1:
+            raise ConfigError(
+                f"Backend {name}: the cluster {upstream.cluster!r} is another one's too; leave `clusters` out, or add {name!r}",
+                Place(field="spec.clusters"),
+            )
+
+
+def _numeric(text: str, field: str) -> Address:
+    """An address as Envoy takes it: it resolves no names for what it listens on."""
+    address = parse_address(text)
+    if address.path is not None or address.host == "localhost":
+        return address if address.path else replace(address, host=LOOPBACK)
+    try:
+        ip_address(address.host)
+    except ValueError:
+        raise ConfigError(
+            f"{text!r}: Envoy listens on addresses, not on names: write 127.0.0.1, or 0.0.0.0", Place(field=field)
+        ) from None
+    return address

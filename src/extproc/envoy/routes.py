@@ -1,0 +1,65 @@
+"""Routes: the virtual hosts of the plan, and a catch-all, so that every request meets the ext_proc server."""
+
+from typing import Final
+
+from extproc.envoy.plan import Json, Match, Plan, Rule, VirtualHost
+
+DENIED: Final[Json] = {"direct_response": {"status": 403}}
+"""Reached only if the ext_proc server let a request pass that has no destination; its body is `replies`' affair."""
+
+INSIDE: Final = (
+    "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip", "forwarded", "via",
+    "x-envoy-external-address", "x-envoy-internal",
+)  # fmt: skip
+"""Headers that would tell the destination who and where the caller is."""
+
+
+def route_configuration(plan: Plan) -> Json:
+    """The whole table."""
+    hosts = [_virtual_host(f"host-{index}", host) for index, host in enumerate(plan.hosts)]
+    nobody = {"name": "no-backend", "domains": ["*"], "routes": [_nowhere()]}
+    return {"name": "egress", "virtual_hosts": [*hosts, nobody], "request_headers_to_remove": list(INSIDE)}
+
+
+def _virtual_host(name: str, host: VirtualHost) -> Json:
+    return {"name": name, "domains": list(host.domains), "routes": [*map(_route, host.rules), _nowhere()]}
+
+
+def _nowhere() -> Json:
+    return {"name": "no-backend", "match": {"prefix": "/"}, **DENIED}
+
+
+def _route(rule: Rule) -> Json:
+    action = {"route": _action(rule)} if rule.destinations else DENIED
+    return {"name": rule.name, "match": _match(rule.match), **action}
+
+
+def _action(rule: Rule) -> Json:
+    """No timeout for the whole answer: a model may speak for minutes. What hangs is ended by the idle timeout."""
+    if len(rule.destinations) == 1:
+        upstream = rule.destinations[0][0]
+        return {"cluster": upstream.cluster, "host_rewrite_literal": upstream.authority, "timeout": "0s"}
+    clusters = [
+        {"name": upstream.cluster, "weight": weight, "host_rewrite_literal": upstream.authority}
+        for upstream, weight in rule.destinations
+    ]
+    return {"weighted_clusters": {"clusters": clusters}, "timeout": "0s"}
+
+
+def _match(match: Match) -> Json:
+    headers = [{"name": name, "string_match": {"exact": value}} for name, value in match.headers]
+    if match.method:
+        headers.append({"name": ":method", "string_match": {"exact": match.method}})
+    query = [{"name": name, "string_match": {"exact": value}} for name, value in match.query]
+    return {
+        **_path(match),
+        **({"headers": headers} if headers else {}),
+        **({"query_parameters": query} if query else {}),
+    }
+
+
+def _path(match: Match) -> Json:
+    if match.exact:
+        return {"path": match.exact}
+    prefix = match.prefix.rstrip("/")
+    return {"path_separated_prefix": prefix} if prefix else {"prefix": "/"}

@@ -1,0 +1,97 @@
+"""Which Backend: HTTPRoutes decide the same in the engine and in Envoy, or nothing is released."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+
+from extproc.compose import configure
+from extproc.core.headers import Headers
+from extproc.core.message import Request, read_request
+from extproc.core.session import Selection
+from tests.e2e.gateway import AUTHN, INJECT, KEY, Gateway, backend, gateway, policy
+from tests.e2e.processes import Stub
+
+pytestmark = pytest.mark.e2e
+
+HOSTS = ("api.test", "a.wild.test", "deep.a.wild.test", "wild.test", "localhost", "127.0.0.1")
+PATHS = ("/", "/v1", "/v1/", "/v1/chat", "/v1x", "/v1/exact", "/v1/exact/x", "/v2?m=1", "/v2?m=2&m=1", "/v3")
+METHODS = ("GET", "POST")
+MARKS = (None, "yes", "no")
+
+
+def route(name: str, hostnames: list[str], *rules: dict) -> dict:
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": name, "namespace": "egress"},
+        "spec": {"parentRefs": [{"name": "egress"}], "hostnames": hostnames, "rules": list(rules)},
+    }
+
+
+def rule(*names: str, **match: object) -> dict:
+    refs = [{"group": "egress.extproc.dev", "kind": "Backend", "name": name} for name in names]
+    return {"matches": [match], "backendRefs": refs} if match else {"backendRefs": refs}
+
+
+def path(value: str, kind: str = "PathPrefix") -> dict:
+    return {"type": kind, "value": value}
+
+
+ROUTES = (
+    route(
+        "api",
+        ["api.test"],
+        rule("stub", path=path("/v1")),
+        rule("other", path=path("/v1/exact", "Exact")),
+        rule("other", path=path("/v1"), method="POST"),
+        rule("other", path=path("/v2"), queryParams=[{"name": "m", "value": "1"}]),
+        rule("stub", path=path("/v2")),
+        rule("other", path=path("/v3"), headers=[{"name": "X-Mark", "value": "yes"}]),
+    ),
+    route("wild", ["*.wild.test"], rule("other")),
+    route("deep", ["*.a.wild.test", "a.wild.test"], rule("stub")),
+)
+
+
+@pytest.fixture(scope="module")
+def gate(stub: Stub) -> Iterator[Gateway]:
+    backends = backend(stub.port, INJECT), backend(stub.port, INJECT, name="other", hostname="127.0.0.1")
+    source = {"file": {"root": "secrets"}, "backends": ["egress/stub", "egress/other"]}
+    with gateway(policy(AUTHN), *backends, *ROUTES, secretSources={"provider-keys": source}) as running:
+        yield running
+
+
+def test_the_engine_and_envoy_choose_the_same(gate: Gateway, stub: Stub) -> None:
+    """Every combination is sent: it reaches the Backend that the configuration names, with the key, or nothing at all."""
+    resolved = configure(gate.config)
+    for host, target, method, mark in product(HOSTS, PATHS, METHODS, MARKS):
+        marked = [("x-mark", mark)] if mark else []
+        fields = {":method": method, ":authority": host, ":path": target, ":scheme": "http", **dict(marked)}
+        request = read_request(Headers((name, value.encode()) for name, value in fields.items()))
+        assert isinstance(request, Request)
+        before = len(stub.recorder.requests)
+        answer = gate.send(method, target, host=host, headers=marked)
+        chosen = resolved.select(request, "")
+        if isinstance(chosen, Selection):
+            assert answer.status == 200, (host, target, method, mark, answer.body)
+            assert chosen.backend is not None
+            received = stub.recorder.last
+            assert received.values("host") == [f"{chosen.backend.host}:{stub.port}"], (host, target, method, mark)
+            assert received.values("authorization") == [f"Bearer {KEY}"]
+        else:
+            assert (answer.status, answer.code) == (403, "no_backend"), (host, target, method, mark)
+            assert len(stub.recorder.requests) == before
+
+
+def test_weights(stub: Stub) -> None:
+    """One rule, two Backends: nothing is injected, and the server takes the one that Envoy chose."""
+    backends = backend(stub.port), backend(stub.port, name="other", hostname="127.0.0.1")
+    weighted = rule("stub", "other")
+    weighted["backendRefs"][0]["weight"] = 3
+    with gateway(policy(AUTHN), *backends, route("weighted", ["api.test"], weighted)) as gate:
+        statuses = Counter(gate.get("/weights", host="api.test").status for _ in range(60))
+    assert statuses == {200: 60}
+    seen = Counter(request.values("host")[0].split(":")[0] for request in stub.received("/weights"))
+    assert seen["localhost"] > seen["127.0.0.1"] > 0

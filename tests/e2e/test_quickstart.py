@@ -1,0 +1,89 @@
+"""The quickstart, as a newcomer runs it: one command, the pasted request, and Ctrl-C."""
+
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.processes import Process, Stub, free_port, short_directory
+
+pytestmark = pytest.mark.e2e
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart"
+ASKED = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Write to jane@example.com"}]}
+
+
+@contextmanager
+def running(stub: Stub) -> Iterator[tuple[Process, str]]:
+    """`extproc run` on a copy of the example with ports and sockets of its own, and the gateway's address."""
+    with short_directory() as directory:
+        shutil.copytree(EXAMPLE, directory / "example")
+        config, port = directory / "example" / "extproc.yaml", free_port()
+        text = config.read_text().replace("port: 8001", f"port: {stub.port}").replace(":10000", f":{port}")
+        text = text.replace("/tmp/extproc-quickstart", f"{directory}/run")
+        config.write_text(
+            text.replace("gateway: egress/egress", f"gateway: egress/egress\nadmin: 127.0.0.1:{free_port()}")
+        )
+        argv = (sys.executable, "-m", "extproc", "run", "--config", str(config))
+        process = Process(argv, directory / "run.log")
+        try:
+            process.wait_until(lambda: f"http://127.0.0.1:{port}" in process.output)
+            yield process, f"http://localhost:{port}"
+        finally:
+            process.stop()
+
+
+def descendants(pid: int) -> list[int]:
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*children, *(other for child in children for other in descendants(child))]
+
+
+def test_the_quickstart(stub: Stub) -> None:
+    with running(stub) as (process, url):
+        chat = f"{url}/v1/chat/completions"
+        token = {"authorization": "Bearer demo-token"}
+        answer = httpx.post(chat, json=ASKED, headers=token)
+        assert answer.status_code == 200
+        received = answer.json()["x_received"]
+        assert ["authorization", "Bearer sk-quickstart-no-real-key"] in received["headers"]
+        assert "[EMAIL_ADDRESS]" in received["body"]
+        assert "jane" not in received["body"]
+        assert httpx.post(chat, json=ASKED).status_code == 401
+        other = {"authorization": "Bearer other-team-token"}
+        assert httpx.post(chat, json=ASKED, headers=other).status_code == 403
+        assert httpx.post(chat, json=ASKED, headers={**token, "host": "api.example.com"}).status_code == 403
+        statuses = [httpx.post(chat, json=ASKED, headers=token).status_code for _ in range(6)]
+        assert 429 in statuses
+        below = descendants(process.popen.pid)
+        assert process.stop(signal.SIGINT) == 0
+        assert len(below) >= 2
+        assert not [pid for pid in below if Path(f"/proc/{pid}").exists()]
+        assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize("victim", ["envoy", "serve"])
+def test_if_one_ends_both_end_with_a_sentence(stub: Stub, victim: str) -> None:
+    with running(stub) as (process, _):
+        below = descendants(process.popen.pid)
+        (pid,) = [one for one in below if victim in Path(f"/proc/{one}/cmdline").read_text()]
+        os.kill(pid, signal.SIGKILL)
+        assert process.wait() == 1
+        name = {"envoy": "Envoy", "serve": "the ext_proc server"}[victim]
+        assert f"error: {name} ended by signal SIGKILL" in process.output
+        assert not [one for one in below if Path(f"/proc/{one}").exists()]
+
+
+def test_its_readme_shows_what_is_configured() -> None:
+    readme, config = (EXAMPLE / "README.md").read_text(), (EXAMPLE / "extproc.yaml").read_text()
+    port = re.search(r"listen: 127\.0\.0\.1:(\d+)", config)
+    assert port is not None
+    assert f"http://localhost:{port[1]}/v1/chat/completions" in readme
+    assert (EXAMPLE / "secrets/ai-workloads/default/api_key").read_text() in readme
+    assert "Bearer demo-token" in readme

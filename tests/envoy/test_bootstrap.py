@@ -1,0 +1,177 @@
+"""The generated configuration: Envoy accepts every one, and it says what the contract asks for."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from extproc.core.verdict import DENIALS
+from extproc.envoy.binary import find_envoy
+from extproc.envoy.bootstrap import bootstrap, text
+from extproc.envoy.plan import Match, Plan, Rule, Tls, Upstream, VirtualHost
+from extproc.envoy.replies import REPLIES, message_of
+from extproc.errors import ConfigError
+from extproc.policy.names import Address, parse_address
+
+PLAIN = Upstream("egress/plain", "localhost", 8001)
+SECURE = Upstream("egress/secure", "api.openai.com", 443, Tls("api.openai.com"))
+ADDRESS = Upstream("egress/address", "127.0.0.1", 8443, Tls("127.0.0.1"))
+SIX = Upstream("egress/six", "[::1]", 8443, Tls("[::1]"))
+
+
+def plan(**changes: Any) -> Plan:
+    values: dict[str, Any] = {
+        "gateway": "egress/egress",
+        "listen": Address(host="127.0.0.1", port=10000),
+        "admin": parse_address("unix:///tmp/a.sock"),
+        "sockets": (parse_address("unix:///tmp/x.sock"),),
+        "upstreams": (PLAIN,),
+        "hosts": (VirtualHost(("localhost",), (Rule("all", Match(), ((PLAIN, 1),)),)),),
+        "system_ca": Path("/etc/ssl/certs/ca-certificates.crt"),
+    }
+    return Plan(**{**values, **changes})
+
+
+def manager(config: Any) -> Any:
+    return config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+
+
+def cluster(config: Any, name: str) -> Any:
+    return next(one for one in config["static_resources"]["clusters"] if one["name"] == name)
+
+
+def accepted(directory: Path, config: Any) -> subprocess.CompletedProcess[str]:
+    path = directory / "envoy.yaml"
+    path.write_text(text(config))
+    argv = [str(find_envoy(os.environ)), "--mode", "validate", "--config-path", str(path), "--log-level", "warning"]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"request_body": True, "response_body": True, "max_body_bytes": 64 * 1024 * 1024, "trailers": True},
+        {"sockets": tuple(parse_address(f"127.0.0.1:{port}") for port in (9001, 9002))},
+        {"listen": parse_address("[::1]:10000"), "admin": parse_address("127.0.0.1:9901"), "access_log": False},
+        {"upstreams": (), "hosts": ()},
+        {
+            "upstreams": (PLAIN, SECURE, ADDRESS, SIX),
+            "hosts": (
+                VirtualHost(
+                    ("*.example.com", "a.example"),
+                    (
+                        Rule("r-0", Match(exact="/v1"), ((SECURE, 1),)),
+                        Rule("r-1", Match(prefix="/v1/", method="GET"), ((SECURE, 9), (PLAIN, 1))),
+                        Rule("r-2", Match(headers=(("x-a", "b"),), query=(("c", "d"),))),
+                        Rule("r-3", Match(prefix="/"), ((ADDRESS, 1),)),
+                    ),
+                ),
+                VirtualHost(("[::1]",), (Rule("r-4", Match(), ((SIX, 1),)),)),
+            ),
+        },
+    ],
+    ids=["least", "bodies", "workers", "addresses", "empty", "routes"],
+)
+def test_envoy_accepts_it(tmp_path: Path, changes: dict[str, Any]) -> None:
+    ran = accepted(tmp_path, bootstrap(plan(**changes)))
+    assert ran.returncode == 0, ran.stderr
+    assert "eprecated" not in ran.stderr
+
+
+NAMES = st.text("abcdefgh-", min_size=1, max_size=8).map(lambda name: f"a{name}a")
+TEXTS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=12)
+
+
+@pytest.mark.e2e
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    paths=st.lists(TEXTS.map(lambda path: f"/{path}"), min_size=1, max_size=3),
+    headers=st.lists(st.tuples(NAMES, TEXTS), max_size=2),
+    query=st.lists(st.tuples(TEXTS, TEXTS), max_size=2),
+)
+def test_texts_of_a_route_stay_texts(
+    tmp_path: Path, paths: list[str], headers: list[tuple[str, str]], query: list[tuple[str, str]]
+) -> None:
+    """Whatever characters a route's texts have, YAML and Envoy read them as they are written."""
+    rules = [
+        Rule(f"r-{index}", Match(exact=path, headers=tuple(headers), query=tuple(query)), ((PLAIN, 1),))
+        for index, path in enumerate(paths)
+    ]
+    config = bootstrap(plan(hosts=(VirtualHost(("localhost",), tuple(rules)),)))
+    assert yaml.safe_load(text(config)) == config
+    ran = accepted(tmp_path, config)
+    assert ran.returncode == 0 or "path_separated_prefix" in ran.stderr, ran.stderr
+
+
+def test_failures_of_the_server_are_closed() -> None:
+    ext_proc = manager(bootstrap(plan()))["http_filters"][0]["typed_config"]
+    assert ext_proc["failure_mode_allow"] is False
+    assert ext_proc["status_on_error"] == {"code": "ServiceUnavailable"}
+    assert ext_proc["message_timeout"] == "1s"
+    assert ext_proc["mutation_rules"]["disallow_is_error"] is True
+
+
+@pytest.mark.parametrize(("request_body", "response_body"), [(False, False), (True, False), (True, True)])
+def test_bodies_are_buffered_where_a_chain_wants_them(request_body: bool, response_body: bool) -> None:
+    config = bootstrap(plan(request_body=request_body, response_body=response_body))
+    modes = manager(config)["http_filters"][0]["typed_config"]["processing_mode"]
+    assert modes["request_body_mode"] == ("BUFFERED" if request_body else "NONE")
+    assert modes["response_body_mode"] == ("BUFFERED" if response_body else "NONE")
+    assert (modes["request_trailer_mode"], modes["response_trailer_mode"]) == ("SEND", "SKIP")
+
+
+def test_buffers_are_twice_the_largest_body_and_64_kib() -> None:
+    listener = bootstrap(plan(max_body_bytes=3_000_000))["static_resources"]["listeners"][0]  # type: ignore[index]
+    assert listener["per_connection_buffer_limit_bytes"] == 6_000_000 + 65536
+
+
+def test_all_workers_are_in_the_cluster() -> None:
+    sockets = tuple(parse_address(f"unix:///tmp/extproc-{index}.sock") for index in range(3))
+    found = cluster(bootstrap(plan(sockets=sockets)), "ext_proc")
+    endpoints = found["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    assert [one["endpoint"]["address"]["pipe"]["path"] for one in endpoints] == [str(s.path) for s in sockets]
+    assert found["lb_policy"] == "LEAST_REQUEST"
+    assert found["circuit_breakers"]["thresholds"][0]["max_requests"] > 10_000
+
+
+def test_tls_checks_the_name() -> None:
+    found = cluster(bootstrap(plan(upstreams=(SECURE,))), "egress/secure")["transport_socket"]["typed_config"]
+    assert found["sni"] == "api.openai.com"
+    names = found["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"]
+    assert names == [{"san_type": "DNS", "matcher": {"exact": "api.openai.com"}}]
+
+
+def test_plaintext_has_no_tls() -> None:
+    assert "transport_socket" not in cluster(bootstrap(plan()), "egress/plain")
+
+
+def test_no_authorities_is_a_sentence() -> None:
+    with pytest.raises(ConfigError, match=r"write `fqdn\.tls\.ca` at each Backend"):
+        bootstrap(plan(upstreams=(SECURE,), system_ca=None))
+
+
+@pytest.mark.parametrize(("upstream", "authority"), [(SECURE, "api.openai.com"), (PLAIN, "localhost:8001")])
+def test_host_names_the_port_only_where_it_is_unusual(upstream: Upstream, authority: str) -> None:
+    assert upstream.authority == authority
+
+
+def test_every_host_and_rule_ends_in_a_denial() -> None:
+    hosts = manager(bootstrap(plan()))["route_config"]["virtual_hosts"]
+    assert hosts[-1]["domains"] == ["*"]
+    for host in hosts:
+        assert host["routes"][-1]["match"] == {"prefix": "/"}
+        assert host["routes"][-1]["direct_response"] == {"status": 403}
+
+
+def test_codes_and_sentences_of_replies_are_those_of_denials() -> None:
+    for reply in REPLIES:
+        assert message_of(reply.code).endswith(".")
+        if reply.code in DENIALS and reply.status:
+            assert DENIALS[reply.code][0] == reply.status

@@ -1,0 +1,138 @@
+"""From a configuration to the plan of its gateway; and what a generated configuration does not serve."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from extproc.adapters.outside import Embedded
+from extproc.compose import CATALOG
+from extproc.envoy.plan import Match, Plan, Tls
+from extproc.envoy.resolved import plan_of
+from extproc.errors import ConfigError
+from extproc.policy.read import load
+from extproc.policy.resolve import resolve
+
+VERSION = "egress.extproc.dev/v1alpha1"
+
+
+def backend(name: str, hostname: str, **spec: Any) -> dict[str, Any]:
+    tls = spec.pop("tls", {"mode": "SIMPLE"})
+    metadata = {"name": name, "namespace": "egress"}
+    fqdn = {"hostname": hostname, "port": spec.pop("port", 443), "tls": tls}
+    return {
+        "apiVersion": VERSION, "kind": "Backend", "metadata": metadata, "spec": {"type": "FQDN", "fqdn": fqdn, **spec}
+    }  # fmt: skip
+
+
+def route(hostnames: list[str], *rules: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "r", "namespace": "egress"},
+        "spec": {"parentRefs": [{"name": "egress"}], "hostnames": hostnames, "rules": list(rules)},
+    }
+
+
+def planned(directory: Path, *documents: Mapping[str, Any], **settings: Any) -> Plan:
+    configuration = {
+        "apiVersion": VERSION,
+        "kind": "ExtProcConfiguration",
+        "gateway": "egress/egress",
+        "authentication": "none",
+        **settings,
+    }
+    path = directory / "config.yaml"
+    path.write_text(yaml.safe_dump_all([configuration, *documents]))
+    return plan_of(resolve(load(path), CATALOG, Embedded))
+
+
+def test_a_backend_is_a_cluster_and_a_host(tmp_path: Path) -> None:
+    plan = planned(tmp_path, backend("openai", "API.OpenAI.com"))
+    (upstream,) = plan.upstreams
+    assert (upstream.cluster, upstream.host, upstream.port) == ("egress/openai", "api.openai.com", 443)
+    assert upstream.tls == Tls("api.openai.com")
+    (host,) = plan.hosts
+    assert host.domains == ("api.openai.com",)
+    assert host.rules[0].destinations == ((upstream, 1),)
+
+
+def test_names_and_files_of_tls(tmp_path: Path) -> None:
+    tls = {"mode": "MUTUAL", "serverName": "internal.test", "ca": "ca.pem", "cert": "/etc/c.pem", "key": "k.pem"}
+    (upstream,) = planned(tmp_path, backend("b", "api.test", tls=tls)).upstreams
+    assert upstream.tls == Tls("internal.test", tmp_path / "ca.pem", Path("/etc/c.pem"), tmp_path / "k.pem")
+
+
+def test_no_tls(tmp_path: Path) -> None:
+    (upstream,) = planned(tmp_path, backend("b", "api.test", tls={"mode": "NONE"}, port=8080)).upstreams
+    assert upstream.tls is None
+
+
+def test_clusters_of_a_backends_own(tmp_path: Path) -> None:
+    (upstream,) = planned(tmp_path, backend("b", "api.test", clusters=["z", "a"])).upstreams
+    assert upstream.cluster == "a"
+    (upstream,) = planned(tmp_path, backend("b", "api.test", clusters=["a", "egress/b"])).upstreams
+    assert upstream.cluster == "egress/b"
+
+
+@pytest.mark.parametrize("name", ["ext_proc", "egress/other"])
+def test_a_cluster_has_one_owner(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"the cluster '.*' is another one's too; leave `clusters` out"):
+        planned(tmp_path, backend("b", "api.test", clusters=[name]), backend("other", "b.test"))
+
+
+def test_one_that_lost_its_hostname_is_not_served(tmp_path: Path) -> None:
+    plan = planned(tmp_path, backend("a", "api.test"), backend("b", "api.test"))
+    assert [one.cluster for one in plan.upstreams] == ["egress/a"]
+
+
+def test_a_host_of_a_route_is_the_routes_alone(tmp_path: Path) -> None:
+    refs = [{"group": "egress.extproc.dev", "kind": "Backend", "name": "b", "weight": 5}]
+    rules = (
+        {"matches": [{"path": {"value": "/"}}], "backendRefs": refs},
+        {"matches": [{"path": {"type": "Exact", "value": "/x"}, "method": "GET"}], "backendRefs": refs},
+        {"matches": [{"path": {"value": "/nothing/"}}]},
+    )
+    plan = planned(tmp_path, backend("b", "api.test"), backend("c", "a.wild.test"), route(["*.wild.test"], *rules))
+    assert [host.domains for host in plan.hosts] == [("*.wild.test",), ("api.test",)]
+    wild = plan.hosts[0].rules
+    assert [rule.match for rule in wild] == [Match(exact="/x", method="GET"), Match(prefix="/nothing"), Match()]
+    assert [weight for rule in wild for _, weight in rule.destinations] == [5, 5]
+
+
+def test_each_worker_has_its_socket(tmp_path: Path) -> None:
+    plan = planned(tmp_path, workers=3, listen=[{"address": "unix:///run/extproc/x.sock"}])
+    assert [str(one) for one in plan.sockets] == [f"unix:///run/extproc/x-{index}.sock" for index in range(3)]
+    plan = planned(tmp_path, workers=2, listen=[{"address": "localhost:9000", "insecure": True}])
+    assert [str(one) for one in plan.sockets] == ["127.0.0.1:9000", "127.0.0.1:9001"]
+
+
+TLS = {"cert": "c", "key": "k", "clientCA": "ca", "allowedClients": ["envoy.test"]}
+
+
+def test_a_socket_is_taken_before_a_port(tmp_path: Path) -> None:
+    listen = [{"address": "0.0.0.0:9000", "tls": TLS}, {"address": "unix:///run/x/x.sock"}]
+    assert str(planned(tmp_path, listen=listen).sockets[0]) == "unix:///run/x/x.sock"
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "sentence"),
+    [
+        ({"trafficPolicy": "Allow"}, "trafficPolicy", "does not serve `trafficPolicy: Allow`"),
+        ({"listen": [{"address": "0.0.0.0:9000", "tls": TLS}]}, "listen", "add a listener on a Unix socket"),
+        ({"envoy": {"listen": "gateway.test:80"}}, "envoy.listen", "Envoy listens on addresses"),
+        ({"envoy": {"admin": "gateway.test:80"}}, "envoy.admin", "Envoy listens on addresses"),
+    ],
+)
+def test_what_is_not_served_is_said(tmp_path: Path, settings: dict[str, Any], field: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        planned(tmp_path, **settings)
+    assert caught.value.place.field == field
+
+
+def test_trailers_and_bodies_follow_the_configuration(tmp_path: Path) -> None:
+    assert planned(tmp_path).trailers is False
+    assert planned(tmp_path, requestTrailers=["x-checksum"]).trailers is True
+    assert planned(tmp_path).request_body is False
