@@ -118,6 +118,12 @@ def test_failures_of_the_server_are_closed() -> None:
     assert ext_proc["mutation_rules"]["disallow_is_error"] is True
 
 
+@pytest.mark.parametrize(("budget", "timeout"), [(0.8, "1s"), (0.1, "1s"), (0.9, "1.1s"), (5.0, "5.2s")])
+def test_envoy_waits_longer_than_the_budget(budget: float, timeout: str) -> None:
+    ext_proc = manager(bootstrap(plan(budget=budget)))["http_filters"][0]["typed_config"]
+    assert ext_proc["message_timeout"] == timeout
+
+
 @pytest.mark.parametrize(("request_body", "response_body"), [(False, False), (True, False), (True, True)])
 def test_bodies_are_buffered_where_a_chain_wants_them(request_body: bool, response_body: bool) -> None:
     config = bootstrap(plan(request_body=request_body, response_body=response_body))

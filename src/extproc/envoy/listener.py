@@ -86,7 +86,7 @@ def ext_proc_filter(plan: Plan) -> Json:
         grpc_service={"envoy_grpc": {"cluster_name": EXT_PROC, "authority": NAMESPACE}},
         failure_mode_allow=False,
         status_on_error={"code": "ServiceUnavailable"},
-        message_timeout="1s",
+        message_timeout=f"{plan.message_timeout:g}s",
         allow_mode_override=True,
         processing_mode=modes,
         mutation_rules={"disallow_is_error": True, "disallow_expression": {"regex": REFUSED}},

@@ -64,8 +64,8 @@ class VirtualHost:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A gateway. `sockets` are those of the ext_proc server's workers; `max_body_bytes` is the largest body that an extension
-    reads. `trailers` says whether any trailer of a request may pass.
+    """A gateway. `sockets` are those of the ext_proc server's workers, `budget` the seconds that it has for one message;
+    `max_body_bytes` is the largest body that an extension reads. `trailers` says whether any trailer of a request may pass.
     """
 
     gateway: str
@@ -76,10 +76,16 @@ class Plan:
     response_body: bool = False
     max_body_bytes: int = 1024 * 1024
     trailers: bool = False
+    budget: float = 0.8
     upstreams: tuple[Upstream, ...] = ()
     hosts: tuple[VirtualHost, ...] = ()
     system_ca: Path | None = None
     access_log: bool = True
+
+    @property
+    def message_timeout(self) -> float:
+        """Seconds until Envoy gives up on an answer: later than the server does, who says why."""
+        return max(1.0, round(self.budget + 0.2, 3))
 
     @property
     def buffer_bytes(self) -> int:

@@ -45,6 +45,7 @@ def plan_of(resolved: Resolved) -> Plan:
         response_body=resolved.needs.response_body,
         max_body_bytes=resolved.needs.max_body_bytes,
         trailers=bool(resolved.request_trailers),
+        budget=resolved.budget,
         upstreams=tuple(served.values()),
         hosts=tuple(_hosts(resolved, served)),
         system_ca=system_ca(),
