@@ -248,10 +248,6 @@ def test_the_outside_is_what_the_test_gives() -> None:
     assert isinstance(keys, Secrets)
     assert repr(run(keys.read(["ai", "default"], "api_key"))) == "***"
     assert run(keys.read(["ai"], "api_key")) is None
-    key = run(keys.mac_key(["ai", "default"], "api_key", b"pii"))
-    assert key is not None
-    assert len(key(b"message")) == 32
-    assert run(keys.mac_key(["ai"], "api_key", b"pii")) is None
     assert "sk-1" not in repr(outside)
     with pytest.raises(ConfigError, match="the known ones: keys"):
         outside.secrets("other")

@@ -8,7 +8,7 @@ from typing import Any
 
 from extproc.core.peer import Peer
 from extproc.core.phase import Phase
-from extproc.core.secret import Secret, mac_key, seal
+from extproc.core.secret import Secret, seal
 from extproc.errors import ConfigError
 from extproc.ports import (
     CounterStore,
@@ -80,11 +80,6 @@ class Secrets:
     async def read(self, path: Sequence[str], field: str) -> Secret | None:
         value = self.values.get("/".join((*path, field)))
         return None if value is None else seal(value.encode())
-
-    async def mac_key(self, path: Sequence[str], field: str, purpose: bytes) -> Callable[[bytes], bytes] | None:
-        """What makes HMAC-SHA-256 codes under a key of this `purpose`; None if there is no such secret."""
-        secret = await self.read(path, field)
-        return None if secret is None else mac_key(secret, purpose)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,162 @@
+"""A body as something that can be scanned and edited: a JSON document, a form, or plain text."""
+
+from collections.abc import Iterator
+from typing import Protocol
+from urllib.parse import quote_plus, unquote_plus
+
+from extproc.errors import Malformed, TooLarge
+from extproc_filters.pii.edits import Edit, Sheet, Writer, splice
+from extproc_filters.pii.findings import Finding, shared
+from extproc_filters.pii.jsonedit import Level, Origin, settle, within
+from extproc_filters.pii.jsontext import KEY, MOST, Token, parse, tokens
+from extproc_filters.pii.media import Media
+from extproc_filters.pii.paths import Path, any_covers, exempt, is_llm_request
+from extproc_filters.pii.recognizer import Span
+from extproc_filters.pii.work import FEW, STEPS, Work
+
+
+class Document(Protocol):
+    """What is scanned is `text`; `escaped` says that it is JSON."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def escaped(self) -> bool: ...
+
+    def edits(self, findings: list[Finding], writer: Writer) -> Work[list[Edit]]:
+        """What has to be changed for `findings` (in order, none overlapping), in order.
+
+        Raises:
+            Malformed: the document has two members of one name.
+            TooLarge: it is too deep or too crowded.
+        """
+        ...
+
+    def write(self, edits: list[Edit]) -> str:
+        """The document with the edits made."""
+        ...
+
+
+def read(media: Media, text: str, fields: tuple[Path, ...] = ()) -> Work[Document]:
+    """The document that `text` is.
+
+    Raises:
+        Malformed: it is not what `media` says.
+        TooLarge: it is far too deep or too crowded.
+    """
+    match media:
+        case Media.JSON:
+            return Json(text, fields, llm=is_llm_request(parse(text)))
+        case Media.FORM:
+            return (yield from _form(text))
+        case Media.TEXT:
+            return Text(text)
+
+
+class Text:
+    """Plain text, scanned as a whole. If it happens to be a JSON document it stays one."""
+
+    escaped = False
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def edits(self, findings: list[Finding], writer: Writer) -> Work[list[Edit]]:
+        return (yield from within(self.text, _from(0), 0, findings, Sheet(self.text, writer)))
+
+    def write(self, edits: list[Edit]) -> str:
+        return splice(self.text, edits)
+
+
+class Json:
+    """A JSON document: strings, member names and numbers; where `fields` say, or everywhere but in the places that requests
+    to LLM APIs (`llm`) have for models, roles, types and ids.
+    """
+
+    escaped = True
+
+    def __init__(self, text: str, fields: tuple[Path, ...], *, llm: bool) -> None:
+        self.text = text
+        self._fields, self._llm = fields, llm
+
+    def edits(self, findings: list[Finding], writer: Writer) -> Work[list[Edit]]:
+        found = yield from tokens(self.text, keep=bool(findings))
+        level = Level(self.text, found, _from(0), 0, Sheet(self.text, writer))
+        return (yield from settle(level, findings, self._wanted))
+
+    def write(self, edits: list[Edit]) -> str:
+        return splice(self.text, edits)
+
+    def _wanted(self, token: Token) -> bool:
+        if self._fields:
+            return any_covers(self._fields, token.place)
+        return not (self._llm and token.kind != KEY and exempt(token.place, self.text[token.start : token.end]))
+
+
+class Form:
+    """Names and values of a form. Those that have to be changed are encoded anew, the others stay as they were sent.
+
+    `raw` are the parts as sent, `plain` the same decoded, `marks` what stands behind each (`=`, `&` or nothing).
+    """
+
+    escaped = False
+
+    def __init__(self, raw: list[str], plain: list[str], marks: list[str]) -> None:
+        self._raw, self._marks = raw, marks
+        self.text = "".join(part + mark.replace("&", "\n") for part, mark in zip(plain, marks, strict=True))
+        self._spans = list(_spans(plain, marks))
+
+    def edits(self, findings: list[Finding], writer: Writer) -> Work[list[Edit]]:
+        sheet = Sheet(self.text, writer)
+        made: list[Edit] = []
+        touched = yield from shared(self._spans, findings)
+        for number, (index, pieces) in enumerate(touched.items(), 1):
+            start, end = self._spans[index]
+            made += yield from within(self.text[start:end], _from(start), 0, pieces, sheet)
+            if number % FEW == 0:
+                yield
+        return made
+
+    def write(self, edits: list[Edit]) -> str:
+        parts: list[str] = []
+        at = 0
+        for (start, end), raw, mark in zip(self._spans, self._raw, self._marks, strict=True):
+            moved = []
+            while at < len(edits) and edits[at].end <= end:
+                moved.append(edits[at]._replace(start=edits[at].start - start, end=edits[at].end - start))
+                at += 1
+            parts += quote_plus(splice(self.text[start:end], moved)) if moved else raw, mark
+        return "".join(parts)
+
+
+def _form(text: str) -> Work[Document]:
+    """The form. Raises: Malformed, TooLarge."""
+    raw: list[str] = []
+    marks: list[str] = []
+    parameters = text.split("&", MOST)
+    if len(parameters) > MOST:
+        raise TooLarge(f"the form has more than {MOST} parameters")
+    for number, parameter in enumerate(parameters, 1):
+        name, equals, value = parameter.partition("=")
+        raw += (name, value) if equals else (name,)
+        marks += ("=", "&") if equals else ("&",)
+        if number % STEPS == 0:
+            yield
+    marks[-1] = ""
+    try:
+        plain = [unquote_plus(part, errors="strict") for part in raw]
+    except UnicodeDecodeError:
+        raise Malformed("the form is not UTF-8") from None
+    return Form(raw, plain, marks)
+
+
+def _spans(parts: list[str], marks: list[str]) -> Iterator[Span]:
+    at = 0
+    for part, mark in zip(parts, marks, strict=True):
+        yield at, at + len(part)
+        at += len(part) + len(mark)
+
+
+def _from(offset: int) -> Origin:
+    return lambda start, end: (offset + start, offset + end)

@@ -1,0 +1,90 @@
+"""What the headers say a body is: its media type, and how it is encoded."""
+
+import re
+from enum import StrEnum
+from typing import Final
+
+from extproc.core.headers import Headers, text
+from extproc.errors import Malformed
+
+TYPE: Final = re.compile(r"\s*([!#$&^_.+\w-]+/[!#$&^_.+\w-]+)\s*(?:;(.*))?", re.ASCII)
+PARAMETER: Final = re.compile(r'\s*([!#$&^_.+\w-]+)=("(?:[^"\\]|\\.)*"|[^\s;"]*)\s*(?:;|$)', re.ASCII)
+"""RFC 9110 section 8.3.1."""
+
+UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+
+
+class Media(StrEnum):
+    """The kinds of bodies that are read."""
+
+    JSON = "json"
+    TEXT = "text"
+    FORM = "form"
+
+
+class Coding(StrEnum):
+    """The content encodings that are undone (RFC 9110 section 8.4.1)."""
+
+    GZIP = "gzip"
+    DEFLATE = "deflate"
+    BROTLI = "br"
+
+
+CODINGS: Final = {"gzip": Coding.GZIP, "x-gzip": Coding.GZIP, "deflate": Coding.DEFLATE, "br": Coding.BROTLI}
+
+
+def read_media(headers: Headers) -> Media | None:
+    """The kind of the body, or None if it is one that is not read: absent, multipart, or anything else.
+
+    Raises:
+        Malformed: several content types, one that is no media type, or a charset other than UTF-8.
+    """
+    values = headers.values("content-type")
+    if not any(text(value).strip() for value in values):
+        return None
+    match = TYPE.fullmatch(text(values[0]))
+    if len(values) > 1 or match is None:
+        raise Malformed("there are several content types, or one that is no media type")
+    kind = _kind(match[1].lower())
+    if kind is not None:
+        _check_charset(match[2] or "")
+    return kind
+
+
+def _kind(media_type: str) -> Media | None:
+    if media_type == "application/json" or (media_type.endswith("+json") and "/" in media_type):
+        return Media.JSON
+    if media_type == "application/x-www-form-urlencoded":
+        return Media.FORM
+    return Media.TEXT if media_type.startswith("text/") else None
+
+
+def _check_charset(parameters: str) -> None:
+    """Two readers must not see two texts, so there is one charset, and it is UTF-8."""
+    rest = parameters.strip()
+    at = 0
+    charsets = []
+    while at < len(rest):
+        match = PARAMETER.match(rest, at)
+        if match is None:
+            raise Malformed("the parameters of the content type cannot be read")
+        if match[1].lower() == "charset":
+            charsets.append(match[2].strip('"').lower())
+        at = match.end()
+    if len(charsets) > 1 or not UTF8.issuperset(charsets):
+        raise Malformed("the charset is not utf-8")
+
+
+def read_coding(headers: Headers) -> Coding | None:
+    """The one content encoding, or None if the body is not encoded.
+
+    Raises:
+        Malformed: there are several, or one that is not known.
+    """
+    named = (headers.get("content-encoding") or "").lower().split(",")
+    codings = [coding.strip() for coding in named if coding.strip() not in ("", "identity")]
+    if not codings:
+        return None
+    if len(codings) > 1 or codings[0] not in CODINGS:
+        raise Malformed("the content encoding is not one of gzip, deflate and br")
+    return CODINGS[codings[0]]

@@ -1,0 +1,99 @@
+"""Places in a JSON document, as JSONPath writes the simple ones, and the places in requests to LLM APIs that are no text."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+Step = str | int | None
+"""A member's name, an item's index, or None for any."""
+
+Path = tuple[Step, ...]
+
+STEP: Final = re.compile(
+    r"\.(?P<name>[A-Za-z_][\w-]*)|\.(?P<any>\*)|\[(?P<index>\d{1,9})\]|\[(?P<each>\*)\]"
+    r"|\[\"(?P<double>[^\"\\]*)\"\]|\['(?P<single>[^'\\]*)'\]",
+    re.ASCII,
+)
+
+
+def read_path(written: str) -> Path:
+    """`$.messages[*].content` as steps.
+
+    Raises:
+        ValueError: it is not made of `$`, `.name`, `['name']`, `[0]`, `[*]` and `.*`.
+    """
+    if not written.startswith("$"):
+        raise ValueError(f"{written!r} does not begin with $, as in $.messages[*].content")
+    steps: list[Step] = []
+    at = 1
+    while at < len(written):
+        match = STEP.match(written, at)
+        if match is None:
+            raise ValueError(
+                f"{written!r} cannot be read from {written[at:]!r} on: write .name, ['name'], [0], [*] or .*"
+            )
+        steps.append(_step(match))
+        at = match.end()
+    return tuple(steps)
+
+
+def _step(match: re.Match[str]) -> Step:
+    kind = match.lastgroup
+    if kind in ("any", "each"):
+        return None
+    return int(match["index"]) if kind == "index" else match[kind or 0]
+
+
+def covers(path: Path, place: Path) -> bool:
+    """Whether `place` is what `path` names, or lies in it."""
+    return len(place) >= len(path) and all(step is None or step == at for step, at in zip(path, place, strict=False))
+
+
+def any_covers(paths: Iterable[Path], place: Path) -> bool:
+    return any(covers(path, place) for path in paths)
+
+
+def _table(*written: str) -> tuple[Path, ...]:
+    return tuple(read_path(path) for path in written)
+
+
+NAMES: Final = _table(
+    "$.messages[*].role", "$.input[*].role", "$.contents[*].role", "$.systemInstruction.role", "$.system_instruction.role",
+    "$.messages[*].content[*].type", "$.messages[*].content[*].content[*].type", "$.messages[*].content[*].source.type",
+    "$.messages[*].tool_calls[*].type", "$.input[*].type", "$.input[*].content[*].type", "$.system[*].type",
+    "$.tools[*].type", "$.tool_choice.type", "$.response_format.type", "$.thinking.type", "$.text.format.type",
+)  # fmt: skip
+"""Where LLM APIs have a role or a type."""
+
+IDENTIFIERS: Final = _table(
+    "$.model", "$.previous_response_id", "$.conversation.id", "$.messages[*].id", "$.messages[*].tool_call_id",
+    "$.messages[*].tool_calls[*].id", "$.messages[*].content[*].id", "$.messages[*].content[*].tool_use_id",
+    "$.messages[*].content[*].file_id", "$.messages[*].content[*].file.file_id", "$.messages[*].audio.id",
+    "$.messages[*].content[*].source.file_id",
+    "$.input[*].id", "$.input[*].call_id", "$.input[*].content[*].file_id",
+    "$.contents[*].parts[*].functionCall.id", "$.contents[*].parts[*].functionResponse.id",
+)  # fmt: skip
+"""Where they have a model or an id. `user` and `metadata.user_id` are none: people write addresses there."""
+
+NAME: Final = re.compile(r"[a-z_]{1,40}")
+IDENTIFIER: Final = re.compile(r"[\w.:/-]{1,256}", re.ASCII)
+
+
+def exempt(place: Path, value: str) -> bool:
+    """Whether `value`, found at `place` in a request to an LLM API, is a role, a type, a model or an id. It must look like
+    one, too: a sentence does not pass because somebody wrote it there.
+    """
+    if any(len(path) == len(place) and covers(path, place) for path in NAMES):
+        return NAME.fullmatch(value) is not None
+    return any(len(path) == len(place) and covers(path, place) for path in IDENTIFIERS) and bool(
+        IDENTIFIER.fullmatch(value)
+    )
+
+
+def is_llm_request(document: object) -> bool:
+    """OpenAI chat, completions, responses and embeddings; Anthropic messages; Gemini."""
+    if not isinstance(document, dict):
+        return False
+    if any(isinstance(document.get(name), list) for name in ("messages", "contents")):
+        return True
+    return isinstance(document.get("model"), str) and ("input" in document or "prompt" in document)

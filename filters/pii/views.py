@@ -1,0 +1,178 @@
+"""A text as a reader sees it: escapes undone, invisible characters gone, look-alike digits and letters in ASCII.
+
+Detection runs on these views; every position leads back to the text as it was sent. In a view one character is one byte,
+so what the scanner counts in bytes is counted in characters.
+"""
+
+import html
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from extproc_filters.pii.layers import Layer, Pairs, rewrite
+from extproc_filters.pii.work import SLICE, Work
+
+LETTER: Final = "\x7f"
+"""Stands for a letter or digit that has no ASCII form. No other character folds to it."""
+
+CONTROLS: Final = bytes(sorted({*range(32), 127} - {*b"\t\n\r"}))
+
+INVISIBLE: Final = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u0300-\u036f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]+"
+)
+"""Controls, zero-width and formatting characters, and combining marks: nobody sees them, so they hide nothing."""
+
+PLAIN: Final = r"(?:\\u(?![dD][89a-fA-F])[\da-fA-F]{4})+"
+PAIR: Final = r"\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}"
+
+ESCAPE: Final = re.compile(rf'(?:\\["\\/bfnrt])+|{PLAIN}|{PAIR}')
+"""The escapes of a JSON string (RFC 8259 section 7): runs of those of one length, or one surrogate pair."""
+
+ENCODED: Final = re.compile(
+    r"(?:%[0-7][\da-fA-F])+|(?:%[89a-fA-F][\da-fA-F])+"
+    r"|&(?:#\d{1,7};?|#[xX][\da-fA-F]{1,6};?|[A-Za-z][A-Za-z\d]{1,23};)"
+    rf"|(?:\\[bfnrtv\"'/\\])+|(?:\\x[\da-fA-F]{{2}})+|{PLAIN}|{PAIR}"
+)
+"""Percent escapes, character references of HTML, and the escapes of JSON and of programs, inside a text."""
+
+ROUNDS: Final = 3
+"""How often a text may be encoded and is still seen through."""
+
+BACKSLASHED: Final = (
+    (re.compile(rb"\\[bfnrtv\"'/\\]"), b" " * 2),
+    (re.compile(rb"\\x[\da-fA-F]{2}"), b" " * 4),
+    (re.compile(rb"\\u[\da-fA-F]{4}"), b" " * 6),
+)
+"""Escapes inside a text, and gaps of their length; in this order, which knows an escaped backslash from one that escapes."""
+
+FLAT: Final = {'"': '""', "b": " \b", "f": " \f", "n": " \n", "r": " \r", "t": " \t"}
+"""Escapes that become two characters as well, which is all that most texts have: no position changes then."""
+
+SHORT: Final = str.maketrans("bfnrtv", "\b\f\n\r\t\v")
+
+
+class Folding(dict[int, str]):
+    """Every character above ASCII as one of ASCII, filled as characters are met; bounded by Unicode itself."""
+
+    def __missing__(self, point: int) -> str:
+        folded = fold(chr(point)) if point > 0x7F else chr(point)
+        self[point] = folded
+        return folded
+
+
+def fold(character: str) -> str:
+    """The ASCII character that a reader takes `character` for: a digit, a base letter, a hyphen, a stop, a space."""
+    category = unicodedata.category(character)
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    base = unicodedata.normalize("NFKD", character)[0]
+    if "\t" <= base < LETTER:
+        return base
+    if category == "Pd" or base == "\u2212":
+        return "-"
+    if base in "\u3002\u06d4":
+        return "."
+    return LETTER if category[0] in "LMN" else " "
+
+
+FOLDING: Final = Folding()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """`text` after the `layers` (first to last), and the same folded to ASCII; both count alike."""
+
+    text: str
+    data: bytes
+    layers: tuple[Layer, ...] = ()
+
+    def origin(self, start: int, end: int) -> tuple[int, int]:
+        """The range of the text as it was sent."""
+        for layer in reversed(self.layers):
+            start, end = layer.back(start, end)
+        return start, end
+
+
+def views(text: str, *, escaped: bool) -> Work[list[View]]:
+    """What is scanned in the place of `text`: as it reads, and, if something in it is encoded, decoded as well.
+
+    `escaped` says that it is the text of a JSON document.
+    """
+    layers: list[Layer] = []
+    read = text
+    if escaped and "\\" in text:
+        read, layer = yield from _flattened(text)
+        layers.append(layer)
+    first = yield from _folded(read, layers)
+    found = [first]
+    if ("%" in read or "&" in read or "\\" in read) and ENCODED.search(first.text):
+        found[0] = View(first.text, (yield from _blanked(first.data)), first.layers)
+        found.append((yield from _decoded(first)))
+    return found
+
+
+def unescape(text: str) -> Work[tuple[str, Layer]]:
+    """A JSON document, or the inside of one of its strings, with all escapes undone."""
+    return (yield from rewrite(text, ESCAPE, _characters))
+
+
+def _flattened(text: str) -> Work[tuple[str, Layer]]:
+    """As `unescape`, but where all escapes are of the common kind they keep their length: that is enough to scan it."""
+    first, *rest = text.split("\\")
+    if all(part[:1] in FLAT for part in rest):
+        return first + "".join([FLAT[part[:1]] + part[1:] for part in rest]), Pairs(text)
+    return (yield from unescape(text))
+
+
+def _decoded(view: View) -> Work[View]:
+    """`view` decoded as often as it takes, up to the limit."""
+    for _ in range(ROUNDS):
+        read, layer = yield from rewrite(view.text, ENCODED, _decode)
+        view = yield from _folded(read, [*view.layers, layer])
+        if not ENCODED.search(view.text):
+            break
+    return view
+
+
+def _decode(encoded: str) -> tuple[str, int]:
+    if encoded[0] == "%":
+        return unquote(encoded), 3 * (encoded[1] < "8")
+    return (html.unescape(encoded), 0) if encoded[0] == "&" else _characters(encoded)
+
+
+def _characters(escapes: str) -> tuple[str, int]:
+    """What a run of escapes stands for, and the length of each; a surrogate pair is a whole."""
+    kind = escapes[1]
+    if kind == "x":
+        return escapes.encode("ascii").decode("unicode_escape"), 4
+    if kind != "u":
+        return escapes[1::2].translate(SHORT), 2
+    if escapes[2] in "dD" and escapes[3] in "89abAB":
+        return chr(0x10000 + ((int(escapes[2:6], 16) & 0x3FF) << 10) + (int(escapes[8:], 16) & 0x3FF)), 0
+    return escapes.encode("ascii").decode("unicode_escape"), 6
+
+
+def _folded(text: str, layers: list[Layer]) -> Work[View]:
+    """`text` without what is invisible, and folded."""
+    if text.isascii():
+        data = text.encode("ascii")
+        if len(data.translate(None, CONTROLS)) == len(data):
+            return View(text, data, tuple(layers))
+    visible, layer = yield from rewrite(text, INVISIBLE, lambda _: ("", 0))
+    parts = []
+    for start in range(0, len(visible), SLICE):
+        parts.append(visible[start : start + SLICE].translate(FOLDING).encode("ascii"))
+        yield
+    return View(visible, b"".join(parts), (*layers, layer))
+
+
+def _blanked(data: bytes) -> Work[bytes]:
+    """An escape is a gap between words, not a letter of one: the decoded view knows what it stands for."""
+    if b"\\" in data:
+        for pattern, gap in BACKSLASHED:
+            data = pattern.sub(gap, data)
+            yield
+    return data
