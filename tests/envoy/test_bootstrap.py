@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from extproc.core.verdict import DENIALS
@@ -90,7 +90,13 @@ TEXTS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs
 
 
 @pytest.mark.e2e
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=(Phase.explicit, Phase.generate),  # each example starts an Envoy: no time to shrink
+)
+@example(paths=["/N", "/1e3"], headers=[("aa", "y"), ("ab", "0o7")], query=[("0", "N"), ("~", "1_000"), ("y", ".inf")])
 @given(
     paths=st.lists(TEXTS.map(lambda path: f"/{path}"), min_size=1, max_size=3),
     headers=st.lists(st.tuples(NAMES, TEXTS), max_size=2),

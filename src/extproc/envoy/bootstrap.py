@@ -1,5 +1,6 @@
 """The whole bootstrap, from a plan; and its text."""
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,10 @@ SYSTEM_CA: Final = (
     Path("/etc/ssl/cert.pem"),
 )
 """Where Debian, Fedora, RHEL, SUSE and Alpine keep the authorities that they trust."""
+
+
+WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]+")
+AMBIGUOUS: Final = frozenset({"yes", "no", "on", "off", "true", "false", "null", "inf", "nan"})
 
 
 def bootstrap(plan: Plan) -> Json:
@@ -51,6 +56,16 @@ def system_ca() -> Path | None:
 class _Plain(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the base class's signature
         return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Without quotes only what is a word in every version of YAML: Envoy's reads `N` and `y` as booleans, PyYAML's does
+        not, and they differ in what is a number.
+        """
+        plain = WORD.fullmatch(data) and data.lower() not in AMBIGUOUS
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if plain else '"')
+
+
+_Plain.add_representer(str, _Plain.represent_str)
 
 
 def _admin(plan: Plan) -> Json:
