@@ -56,8 +56,8 @@ class Reviews:
         self._ttl = ttl
         self._now = now
         self._patience = patience
-        self._good: Recent[Peer] = Recent(REMEMBERED)
-        self._bad: Recent[bool] = Recent(REMEMBERED)
+        self._good: Recent[Peer] = Recent(REMEMBERED, ttl)
+        self._bad: Recent[bool] = Recent(REMEMBERED, NEGATIVE_SECONDS)
         self._flights: dict[bytes, asyncio.Task[Peer | None]] = {}
         self._sources: Counter[str] = Counter()
 
@@ -119,17 +119,20 @@ class Reviews:
 
 
 class Recent(Generic[V]):
-    """At most `most` values, each until its time; the one that was least recently used goes first."""
+    """At most `most` values, each until its time; the one that was least recently used goes first. A time that is further
+    away than `longest` seconds is that of a clock which was set back since: it counts as over, or a token that was taken
+    back would be good for as long as the step.
+    """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, longest: float) -> None:
+        self._most, self._longest = most, longest
         self._entries: OrderedDict[bytes, tuple[V, float]] = OrderedDict()
 
     def get(self, key: bytes, now: float) -> V | None:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if entry[1] <= now:
+        if not now < entry[1] <= now + self._longest:
             del self._entries[key]
             return None
         self._entries.move_to_end(key)

@@ -1,10 +1,14 @@
 """What every test leaves as it was."""
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
 import structlog
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+"""Before grpc is loaded: its handlers abort a child that is forked while a test's server runs, although it only execs."""
 
 
 @pytest.fixture(autouse=True)

@@ -227,7 +227,7 @@ def test_an_exchange_is_what_a_filter_sees() -> None:
     assert seen.variables["peer"] == {
         "username": PEER.username,
         "uid": "",
-        "groups": [],
+        "groups": (),
         "namespace": "ai",
         "serviceAccount": "default",
         "pod": "",

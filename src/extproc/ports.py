@@ -60,7 +60,9 @@ class Algorithm(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """So much of one counter: `limit` units per `window` seconds; `burst` is the bucket's size."""
+    """So much of one counter: `limit` units per `window` seconds; `burst` is the bucket's size. Demands of one `group` may be
+    made together; a store that is spread over several machines keeps a group on one.
+    """
 
     counter: bytes
     algorithm: Algorithm
@@ -68,6 +70,7 @@ class Demand:
     window: float
     burst: int
     cost: int = 1
+    group: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,23 @@ class SecretStore(Protocol):
 
         Raises: Unavailable.
         """
+        ...
+
+
+class Dependency(Protocol):
+    """Something outside that can be down. Readiness, `/status` and `doctor` ask it."""
+
+    @property
+    def name(self) -> str:
+        """As operators know it: `redis`, `vault`, `kubernetes`."""
+        ...
+
+    async def probe(self) -> str | None:
+        """None if it answers, else what is wrong with it: one sentence without secrets. Bounded in time by itself."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections and tasks."""
         ...
 
 

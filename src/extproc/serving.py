@@ -32,7 +32,7 @@ class Process:
     admin: str
     _ready: bool = False
     _started: bool = False
-    _asked: "asyncio.Future[signal.Signals]" = field(init=False)
+    _told: dict[signal.Signals, asyncio.Event] = field(init=False)
 
     async def run(self, on_ready: Callable[[], None]) -> int:
         """Serve until SIGTERM (drain, then 0) or SIGINT (at once, 130).
@@ -54,9 +54,9 @@ class Process:
             catalog=lambda: catalog(CATALOG),
         )
         loop = asyncio.get_running_loop()
-        self._asked = loop.create_future()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._ask, number)
+        self._told = {number: asyncio.Event() for number in (signal.SIGTERM, signal.SIGINT)}
+        for number, told in self._told.items():
+            loop.add_signal_handler(number, told.set)
         await server.start()
         try:
             await admin.start()
@@ -73,22 +73,25 @@ class Process:
             await admin.stop()
 
     async def _until_asked(self, server: Server) -> int:
-        if await self._asked is signal.SIGINT:
-            return INTERRUPTED
+        """A second SIGTERM changes nothing: only SIGINT cuts a drain short."""
+        ending = asyncio.ensure_future(self._told[signal.SIGTERM].wait())
+        interrupted = asyncio.ensure_future(self._told[signal.SIGINT].wait())
+        await asyncio.wait((ending, interrupted), return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
         self._ready = False
-        self._asked = asyncio.get_running_loop().create_future()
-        log.info("draining", seconds=self.resolved.settings.drain_seconds)
-        draining = asyncio.ensure_future(server.drain(self.resolved.settings.drain_seconds))
-        await asyncio.wait((draining, self._asked), return_when=asyncio.FIRST_COMPLETED)
-        if not draining.done():
+        draining = asyncio.ensure_future(self._drain(server))
+        await asyncio.wait((draining, interrupted), return_when=asyncio.FIRST_COMPLETED)
+        if interrupted.done():
             draining.cancel()
             return INTERRUPTED
+        interrupted.cancel()
         draining.result()
         return 0
 
-    def _ask(self, number: signal.Signals) -> None:
-        if not self._asked.done():
-            self._asked.set_result(number)
+    async def _drain(self, server: Server) -> None:
+        seconds = self.resolved.settings.drain_seconds
+        log.info("draining", seconds=seconds)
+        await server.drain(seconds)
 
     def _health(self) -> Health:
         return Health(live=True, ready=self._ready, started=self._started)

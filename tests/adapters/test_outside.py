@@ -58,6 +58,7 @@ def test_a_source_that_nobody_configured() -> None:
     [
         ({"vault": {"mount": "secret"}}, "secretSources.provider-keys.vault", "not served by this version"),
         ({"file": {"root": "nowhere"}}, "secretSources.provider-keys.file.root", "not a directory"),
+        ({"file": {"root": "x" * 300}}, "secretSources.provider-keys.file.root", "not a directory"),
     ],
 )
 def test_a_source_that_cannot_be_had(kind: dict[str, Any], place: str, text: str, tmp_path: Path) -> None:

@@ -106,6 +106,17 @@ def test_explain_reads_a_body_from_a_file(extproc: Run, tmp_path: Path) -> None:
     assert extproc("explain", "--config", CONFIG, "-d", "@/nowhere", URL).code == 2
 
 
+def test_explain_takes_bytes_that_are_no_text(extproc: Run) -> None:
+    raw = b"\xff\xfe".decode("utf-8", "surrogateescape")
+    ran = extproc("explain", "--config", CONFIG, "--as", "ai-workloads/default", "-d", raw, "-H", f"x: {raw}", URL)
+    assert (ran.code, "400 body_malformed" in ran.out or "415 body_unsupported" in ran.out) == (0, True), ran
+
+
+def test_explain_of_what_is_no_url(extproc: Run) -> None:
+    ran = extproc("explain", "--config", CONFIG, "http://[::1")
+    assert (ran.code, "is no URL" in ran.err) == (2, True)
+
+
 def test_live_is_refused_and_not_ignored(extproc: Run) -> None:
     ran = extproc("explain", "--config", CONFIG, "--live", URL)
     assert (ran.code, "--live" in ran.err) == (2, True)

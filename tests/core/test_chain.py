@@ -230,6 +230,14 @@ def test_fail_open_never_turns_a_denial_into_a_pass() -> None:
         Continue(remove_headers=["host"]),
         Continue(body=b"in a headers phase"),
         Continue(set_headers={"x": 3}),
+        Continue(set_headers={"x": (value for value in ("1",))}),
+        Continue(report={"x": b"bytes"}),
+        Continue(report={"x": 1.5}),
+        Continue(report={"x": 2**64}),
+        Continue(report={"x": "\ud800"}),
+        Continue(report={"x": "a\nb"}),
+        Continue(report={3: 1}),
+        Respond(401, "x", "x", {"www-authenticate": (value for value in ("Bearer",))}),
         Respond(99, "x", "x"),
         Respond(200, "x", "x", {"transfer-encoding": "chunked"}),
     ],
@@ -250,6 +258,26 @@ def test_a_credential_does_not_go_to_a_client(phase: Phase) -> None:
         _, denial = run(free(link("a", Says(verdict), phase)), phase, state(response=Response(200, Headers())))
         assert denial is not None
         assert denial.failure is Cause.DEFECT
+
+
+def test_a_credential_is_set_while_the_answers_headers_can_still_be_masked() -> None:
+    secret = Continue(set_headers={"x-key": seal(b"sk-canary")})
+    _, denial = run(free(link("a", Says(secret), Phase.REQUEST_BODY)), Phase.REQUEST_BODY)
+    assert denial is not None
+    assert denial.failure is Cause.DEFECT
+
+
+def test_a_failing_extension_leaves_no_change_in_what_others_are_asked() -> None:
+    """The variables of CEL are shared by all extensions of an exchange."""
+
+    def spoil(_: Phase, exchange: Exchange) -> Any:
+        exchange.variables["request"]["headers"]["x-team"] = "admin"  # type: ignore[index]
+        return Continue()
+
+    asks = link("b", Says(deny("forbidden")), priority=1, when=lambda v: v["request"]["headers"]["x-team"] == "admin")
+    final, denial = run(free(link("a", Says(spoil), covers=OPEN), asks), begin=state(("x-team", b"guest")))
+    assert denial is None
+    assert final.named(with_peer=False)["request"]["headers"]["x-team"] == "guest"  # type: ignore[index]
 
 
 def test_a_defect_is_told_without_its_text() -> None:
@@ -441,6 +469,19 @@ def test_a_transformer_that_fails_half_way_leaves_no_trace() -> None:
     assert [skip.cause for skip in now.journal.skips] == [Cause.MALFORMED]
 
 
+def test_a_body_that_outgrows_the_gateways_buffers_is_too_large() -> None:
+    small = Upper()
+    small.max_body_bytes = 8
+    chain = free(link("up", small, Phase.REQUEST_BODY))
+    _, denial = run(chain, Phase.REQUEST_BODY, with_body(b"a" * (2 * 8 + 64 * 1024)))
+    assert denial is not None
+    assert denial.failure is Cause.TOO_LARGE
+    fits = Upper()
+    fits.max_body_bytes = 8
+    chain = free(link("up", fits, Phase.REQUEST_BODY))
+    assert run(chain, Phase.REQUEST_BODY, with_body(b"a" * (2 * 8 + 64 * 1024 - 1)))[1] is None
+
+
 def test_a_transformer_may_deny_at_the_end() -> None:
     chain = free(link("up", Upper(deny("pii_blocked")), Phase.REQUEST_BODY))
     assert run(chain, Phase.REQUEST_BODY, with_body(b"x"))[1].respond.code == "pii_blocked"
@@ -508,3 +549,10 @@ def test_the_engine_has_the_last_word_after_each_link() -> None:
     _, denial = run(chain, at=turn(guard=guard))
     assert denial is not None
     assert (denial.extension, later.seen, takes.returned) == ("b", [], ["receipt"])
+
+
+def test_what_an_extension_took_is_given_back_when_the_engine_denies_it_itself() -> None:
+    takes = Takes()
+    _, denial = run(free(link("a", takes)), at=turn(guard=lambda _: deny("backend_mismatch")))
+    assert denial is not None
+    assert takes.returned == ["receipt"]

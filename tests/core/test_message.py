@@ -99,6 +99,26 @@ def test_methods_that_echo_or_tunnel(method: bytes) -> None:
     assert (refused.status, refused.code) == (403, "forbidden")
 
 
+@pytest.mark.parametrize("method", [b"", b"GET /x HTTP/1.1", b"G\tT", b"G\xe9T", b"GET,POST"])
+def test_a_method_that_is_no_token(method: bytes) -> None:
+    refused = read_request(fields(method=method))
+    assert isinstance(refused, Respond)
+    assert (refused.status, refused.code) == (400, "bad_request")
+
+
+def test_a_method_that_comes_twice_is_none() -> None:
+    refused = read_request(Headers([(":method", b"TRACE"), *fields(method=b"GET")]))
+    assert isinstance(refused, Respond)
+
+
+def test_a_long_host_is_refused_and_not_remembered() -> None:
+    before = normal_host.cache_info().currsize
+    refused = read_request(fields(authority=b"a" * 60_000 + b".test"))
+    assert isinstance(refused, Respond)
+    assert refused.code == "bad_request"
+    assert normal_host.cache_info().currsize == before
+
+
 def test_options_of_the_whole_server() -> None:
     assert isinstance(read_request(fields(method=b"OPTIONS", path=b"*")), Request)
 
@@ -116,7 +136,17 @@ def test_the_status_of_a_response(status: bytes, number: int) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/?key=K", "/?a=1&key=K", "/?KEY=K", "/?%6bey=K", "/?a;key=K", "/?key", "/?key=K&key=L", "/?a=1;%4B%45%59=K&b=2"],
+    [
+        "/?key=K",
+        "/?a=1&key=K",
+        "/?KEY=K",
+        "/?%6bey=K",
+        "/?a;key=K",
+        "/?key",
+        "/?key=K&key=L",
+        "/?a=1;%4B%45%59=K&b=2",
+        "/?+key=K&%09key+=K",
+    ],
 )
 def test_a_removed_parameter_has_no_place_to_hide(path: str) -> None:
     left = request(path).with_query(["key"], {})

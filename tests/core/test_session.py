@@ -16,7 +16,7 @@ from extproc.core.headers import Headers
 from extproc.core.link import Link
 from extproc.core.peer import Backend
 from extproc.core.phase import Direction, Part, Phase
-from extproc.core.secret import seal
+from extproc.core.secret import seal, wrap
 from extproc.core.verdict import Continue, Respond, deny
 from extproc.errors import Cause, ProtocolError, Unavailable
 from extproc.testing import (
@@ -106,6 +106,15 @@ def test_request_trailers_are_removed_but_for_a_list() -> None:
     talk.session.engine.policy.request_trailers = frozenset({"checksum"})  # type: ignore[misc]
     talk.say(headers())
     assert talk.say(trailers({"checksum": "1", "x-extproc-peer": "me"})) == go_on(removed={"x-extproc-peer"})
+
+
+def test_no_list_lets_a_token_or_an_identity_pass_in_trailers() -> None:
+    spoof = {"authorization": "Bearer t", "x-user": "root", "x-extproc-peer": "root"}
+    talk = Conversation(Chain((authn(),)))
+    talk.session.engine.policy.identity_headers = frozenset({"x-user"})  # type: ignore[misc]
+    talk.session.engine.policy.request_trailers = frozenset({*spoof, "checksum"})  # type: ignore[misc]
+    talk.say(headers(authorization="Bearer t"))
+    assert talk.say(trailers({**spoof, "checksum": "1"})) == go_on(removed=set(spoof))
 
 
 def test_the_response_phases_run_too() -> None:
@@ -199,6 +208,14 @@ def test_a_credential_in_the_query_takes_the_same_way() -> None:
     chain = free(link("inject", Says(Continue(remove_query=["key"], set_query={"key": seal(b"sk-canary")}))))
     assert play(chain, headers(path="/v1?key=mine&a=1"))[0] == go_on(path="/v1?a=1&key=***")
     assert play(chain, headers(attributes={"xds.cluster_name": "x"})) == [immediate(403, "backend_mismatch")]
+
+
+def test_a_credential_goes_only_where_its_source_releases_it() -> None:
+    """Whoever sets it: a filter of somebody else need not ask the source."""
+    for backends, answer in (({"egress/openai"}, go_on(set={"x-key": "***"})), ({"egress/other"}, immediate(403))):
+        secret = wrap(seal(b"sk-canary", frozenset(backends)), "Bearer {value}")
+        chain = free(link("theirs", Says(Continue(set_headers={"x-key": secret}))))
+        assert play(chain, headers())[0] == answer
 
 
 def test_responses_are_masked_when_a_credential_went_out() -> None:
@@ -296,6 +313,25 @@ def test_a_stream_that_begins_with_a_response_is_envoys_own() -> None:
 def test_but_an_upstreams_answer_to_what_we_never_saw_is_refused() -> None:
     with pytest.raises(ProtocolError):
         play(free(), response(200, attributes={"response.code_details": "via_upstream"}))
+
+
+def test_an_upstreams_answer_to_a_body_we_never_saw_is_refused() -> None:
+    """Envoy holds the request back until its body was judged: whoever answered it all the same went around that."""
+    chain = free(link("b", Says(), Phase.REQUEST_BODY), link("h", Says(), Phase.RESPONSE_HEADERS))
+    upstreams = response(200, attributes={"response.code_details": "via_upstream"})
+    with pytest.raises(ProtocolError):
+        play(chain, headers(), upstreams)
+    assert play(chain, headers(), response(413))[1] == go_on()
+    assert play(chain, headers(), body(b"x"), upstreams)[2] == go_on()
+    assert play(chain, headers(end=True), upstreams)[1] == go_on()
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304), ("GET", 101)])
+def test_a_response_that_never_has_a_body_gets_none(method: str, status: int) -> None:
+    chain = free(link("b", rewrites(b"smuggled"), Phase.RESPONSE_BODY))
+    fields = {"etag": "x", "content-length": "3"}
+    assert play(chain, headers(method=method, end=True), response(status, fields, end=True))[1] == go_on()
+    assert play(chain, headers(method="GET", end=True), response(200, end=True))[1] == go_on(b"smuggled")
 
 
 # Ceilings
@@ -425,6 +461,16 @@ def test_no_request_ends_with_its_body_unjudged(events: list[Callable[[], Event]
             break
         answered += 1
     assert len(judge.bodies) == min(answered, 1)
+
+
+def test_an_exchange_that_was_aborted_is_told_as_a_failure() -> None:
+    talk = Conversation(free(link("b", Says(), Phase.REQUEST_BODY)))
+    talk.say(headers())
+    talk.say(body(b"x", end=False))
+    with pytest.raises(ProtocolError):
+        talk.say(body(b"y"))
+    record = talk.end()
+    assert (record.code, record.failure, record.phase) == ("policy_error", "defect", "request-body")
 
 
 def test_after_a_denial_nothing_more_is_served() -> None:

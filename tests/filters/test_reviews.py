@@ -282,13 +282,24 @@ def test_keys_are_length_prefixed() -> None:
 
 
 def test_what_was_used_last_stays() -> None:
-    recent: Recent[int] = Recent(2)
+    recent: Recent[int] = Recent(2, 60)
     recent.put(b"a", 1, 10)
     recent.put(b"b", 2, 10)
     recent.get(b"a", 0)
     recent.put(b"c", 3, 10)
     assert [recent.get(key, 0) for key in (b"a", b"b", b"c")] == [1, None, 3]
     assert recent.get(b"a", 10) is None
+
+
+async def test_a_clock_that_is_set_back_keeps_no_token_alive() -> None:
+    gate, clock = Gate(), Clock()
+    asking = reviews(gate, clock)
+    await asking.peer("good", "192.0.2.1")
+    await asking.peer("bad", "192.0.2.1")
+    clock.advance(-3600.0)
+    await asking.peer("good", "192.0.2.1")
+    await asking.peer("bad", "192.0.2.1")
+    assert gate.asked == ["good", "bad", "good", "bad"]
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,21 @@ from pathlib import Path
 
 import pytest
 
+from extproc.core.exchange import Exchange
 from extproc.core.link import Degraded
-from tests.policy.samples import AUTHN, BACKEND, SETTINGS, marked_line, refused, resolved
+from extproc.core.phase import Phase
+from extproc.core.verdict import Verdict
+from tests.policy.samples import AUTHN, BACKEND, SETTINGS, Base, marked_line, refused, resolved
 
 KIND = "acme.example.com/Detector:v1"
 USE = f'  - {{name: acme, type: "{KIND}", phase: request-headers, priority: 10}} #!\n'
+
+
+class Blocking(Base):
+    """Its body would run outside the engine's timeout and its nets."""
+
+    def decide(self, phase: Phase, exchange: Exchange) -> Verdict:  # type: ignore[override]  # that is the mistake
+        raise SystemExit
 
 
 def named(reference: str) -> str:
@@ -36,6 +46,7 @@ def test_a_filter_that_the_configuration_names(tmp_path: Path) -> None:
         ("tests.policy.samples:Nothing", "cannot be imported: AttributeError"),
         ("tests.policy.samples:write", "is no filter: a filter is a class with `async def decide"),
         ("pathlib:Path", "is no filter: a filter is a class with `async def decide"),
+        ("tests.policy.test_catalog:Blocking", "is no filter: a filter is a class with `async def decide"),
         ("extproc.core.filter:Filter", "is no filter: it has no `Config`"),
     ],
 )

@@ -390,3 +390,13 @@ def test_rank_is_the_documented_precedence(one: Match, other: Match) -> None:
         )
 
     assert (one.rank < other.rank) == (weight(one) > weight(other))
+
+
+@pytest.mark.parametrize("name", ["X-Extproc-Peer", "x-team"])
+def test_a_match_of_a_header_that_is_removed_is_refused(tmp_path: Path, name: str) -> None:
+    """Envoy would see it and choose by it; we would judge by another rule."""
+    settings_ = SETTINGS + "identityHeaders: [X-Team]\n"
+    rules = rule(to("a"), f"headers: [{{name: {name}, value: b}}]")
+    error = refused(tmp_path, settings_, AUTHN, A, route("r", "[a.example]", rules))[0]
+    assert "is removed from every request" in error.message
+    assert error.place.field == "spec.rules[0].matches[0].headers[0]"

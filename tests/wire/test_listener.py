@@ -160,6 +160,7 @@ def test_certificates_are_read_before_a_port_opens(folder: Path) -> None:
     claim(Listener("127.0.0.1:9000", Tls(cert, key, authority.path, ("x",))))
     for tls, told in [
         (Tls(folder / "no.pem", key, authority.path, ("x",)), "no such file"),
+        (Tls(folder / ("x" * 300), key, authority.path, ("x",)), "no such file"),
         (Tls(cert, wrong, authority.path, ("x",)), "not a certificate and its key"),
         (Tls(cert, cert, authority.path, ("x",)), "not a certificate and its key"),
         (Tls(cert, key, folder / "empty.pem", ("x",)), "no CA certificate"),

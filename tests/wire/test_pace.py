@@ -98,6 +98,32 @@ def test_it_may_clean_up_after_the_time(run: Runner) -> None:
     assert cleaned == [True]
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+def test_one_that_takes_no_notice_of_its_end_is_closed(run: Runner, leaves: bool) -> None:
+    """Else a loop that catches everything would keep the exchange, and its caller's place, for ever."""
+    closed: list[bool] = []
+
+    async def stubborn() -> None:
+        try:
+            while True:
+                with suppress(asyncio.CancelledError):
+                    await never()
+        finally:
+            closed.append(True)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(bounded(stubborn(), 0.01))
+        if leaves:
+            await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.wait_for(asyncio.wait([task]), LONG)
+        with pytest.raises(asyncio.CancelledError if leaves else TimeoutError):
+            await task
+
+    run(main())
+    assert closed == [True]
+
+
 def test_it_may_have_timeouts_of_its_own(run: Runner) -> None:
     async def patient() -> str:
         try:

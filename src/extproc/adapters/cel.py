@@ -59,7 +59,7 @@ class CelExpression:
         for variable, members in self.members.items():
             value = variables[variable]
             handed[variable] = (
-                {name: value[name] for name in members if name in value} if isinstance(value, dict) else {}
+                {name: _plain(value[name]) for name in members if name in value} if isinstance(value, Mapping) else {}
             )
         return handed
 
@@ -84,6 +84,13 @@ class Cel:
             _check_pattern(pattern)
         grouped = groupby(sorted(reader.members), key=lambda member: member[0])
         return CelExpression(program, {variable: tuple(name for _, name in members) for variable, members in grouped})
+
+
+def _plain(value: object) -> object:
+    """The library takes dicts and lists only; what it is asked about is read-only."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _compiled(source: str) -> cel.Program:

@@ -29,7 +29,7 @@ class FileSecrets:
 
     def __init__(self, root: Path, backends: Iterable[str], now: Callable[[], float]) -> None:
         """Raises: ConfigError, if `root` is no directory."""
-        if not root.is_dir():
+        if not os.path.isdir(root):  # noqa: PTH112 - where nobody may look there is none; Path.is_dir raises
             raise ConfigError(f"{str(root)!r} is not a directory", Place(field="file.root"))
         self.backends = frozenset(backends)
         self._root = root
@@ -66,7 +66,7 @@ class FileSecrets:
         except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError to pathlib
             problem = error.strerror if isinstance(error, OSError) else "links that lead in a circle"
             raise Unavailable(f"secret {place}: {problem}") from None
-        return None if raw is None else sealed(raw, place)
+        return None if raw is None else sealed(raw, place, self.backends)
 
 
 class EnvSecrets:
@@ -90,11 +90,11 @@ class EnvSecrets:
         if name not in self._names:
             return None
         value = self._environ.get(name)
-        return None if value is None else sealed(value.encode("utf-8", "surrogateescape"), name)
+        return None if value is None else sealed(value.encode("utf-8", "surrogateescape"), name, self.backends)
 
 
-def sealed(raw: bytes, place: str) -> Secret | None:
-    """`raw` without one newline at its end, as a secret; None if that is nothing.
+def sealed(raw: bytes, place: str, backends: frozenset[str]) -> Secret | None:
+    """`raw` without one newline at its end, as a secret for `backends`; None if that is nothing.
 
     Raises:
         Unavailable: it is no header value of printable ASCII. The text names `place` only.
@@ -104,7 +104,7 @@ def sealed(raw: bytes, place: str) -> Secret | None:
         return None
     if not PRINTABLE.fullmatch(value):
         raise Unavailable(f"secret {place} is not one line of printable ASCII without white space at its ends")
-    return seal(value)
+    return seal(value, backends)
 
 
 def _contents(root: Path, names: tuple[str, ...]) -> bytes | None:

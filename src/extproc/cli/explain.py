@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -110,7 +111,10 @@ def _peer(name: str) -> Peer:
 
 
 def _fields(url: str, method: str, headers: list[str], data: str | None) -> Headers:
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError as error:
+        raise typer.BadParameter(f"{url!r} is no URL: {error}", param_hint="URL") from error
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     pseudo = {":method": method, ":scheme": parts.scheme, ":authority": parts.netloc, ":path": target}
     given = [_header(each) for each in headers]
@@ -123,19 +127,19 @@ def _fields(url: str, method: str, headers: list[str], data: str | None) -> Head
     if host:
         pseudo[":authority"] = host[-1].decode("latin-1")
     rest = [(name, value) for name, value in given if name != "host"]
-    return Headers([*((name, value.encode()) for name, value in pseudo.items()), *rest])
+    return Headers([*((name, os.fsencode(value)) for name, value in pseudo.items()), *rest])
 
 
 def _header(line: str) -> tuple[str, bytes]:
     name, colon, value = line.partition(":")
     if not colon or not name.strip():
         raise typer.BadParameter(f"{line!r} is no header: write NAME: VALUE", param_hint="-H")
-    return name.strip().lower(), value.strip().encode()
+    return name.strip().lower(), os.fsencode(value.strip())
 
 
 def _body(data: str | None) -> bytes | None:
     if data is None or not data.startswith("@"):
-        return None if data is None else data.encode()
+        return None if data is None else os.fsencode(data)
     try:
         return Path(data[1:]).read_bytes()
     except OSError as error:

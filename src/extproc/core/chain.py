@@ -13,7 +13,7 @@ from extproc.core.phase import Phase
 from extproc.core.secret import Secret
 from extproc.core.state import State, check_headers, fold
 from extproc.core.verdict import Continue, Respond, Verdict, answer_to, deny
-from extproc.errors import Cause, Defect, ExpressionError, Failure, TimedOut
+from extproc.errors import Cause, Defect, ExpressionError, Failure, TimedOut, TooLarge
 
 SLICE: Final = 64 * 1024
 """Body work between two pauses, in bytes: no body holds the event loop for long (DESIGN section 6)."""
@@ -107,8 +107,11 @@ class Chain:
                 result: State | Denial | None = Denial(UNAUTHENTICATED, link.name, phase)
             else:
                 result = await _one(link, phase, state, turn)
-            if isinstance(result, State) and (refusal := turn.guard(result)):
-                result = Denial(refusal, link.name, phase)
+            if isinstance(result, State):
+                if link.compensating:
+                    taken.append((link, result.view(link)))
+                if refusal := turn.guard(result):
+                    result = Denial(refusal, link.name, phase)
             if isinstance(result, Denial):
                 turn.journal.decided(link.name, phase, turn.pace.now() - started, result.respond.code)
                 await _give_back(taken, phase, turn.pace)
@@ -116,8 +119,6 @@ class Chain:
             if result is not None:
                 turn.journal.decided(link.name, phase, turn.pace.now() - started)
                 state = result
-                if link.compensating:
-                    taken.append((link, state.view(link)))
         return state
 
 
@@ -212,6 +213,8 @@ def _joined(first: Continue, body: bytes, last: Verdict) -> Verdict:
 def _judge(link: Link, phase: Phase, state: State, verdict: object) -> State | Denial:
     """What a verdict makes of `state`. Raises: Defect, if it is none or asks for what no filter may."""
     if isinstance(verdict, Continue):
+        if verdict.body is not None and link.room is not None and len(verdict.body) > link.room:
+            raise TooLarge(f"the body became larger than {link.room} bytes, which is what the gateway buffers")
         return fold(state, link, phase, verdict)
     if isinstance(verdict, Respond):
         if any(isinstance(value, Secret) for _, values in check_headers(verdict.headers) for value in values):

@@ -33,7 +33,8 @@ class Condition(Protocol):
 @dataclass(frozen=True, slots=True)
 class Link:
     """An extension as it runs. `covers` are the causes that its failOpen turns into a skip (empty: failOpen is false);
-    `timeout` is in seconds.
+    `timeout` is in seconds. `room` is how large a body it may make, if it says what it reads: Envoy answers 413 to one that its
+    buffers cannot hold (PROTOCOL 8), and those are twice the largest body that is read, and 64 KiB.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Link:
     authenticator: Authenticator | None = field(init=False)
     transforming: BodyFilter | None = field(init=False)
     compensating: Compensating | None = field(init=False)
+    room: int | None = field(init=False)
 
     def __post_init__(self) -> None:
         """What the filter is able to do, found out once: asking a protocol costs microseconds."""
@@ -58,6 +60,8 @@ class Link:
         object.__setattr__(self, "authenticator", filter_ if isinstance(filter_, Authenticator) else None)
         object.__setattr__(self, "transforming", filter_ if isinstance(filter_, BodyFilter) else None)
         object.__setattr__(self, "compensating", filter_ if isinstance(filter_, Compensating) else None)
+        reads = getattr(filter_, "max_body_bytes", None)
+        object.__setattr__(self, "room", None if reads is None else 2 * reads + 64 * 1024)
 
     @property
     def authenticates(self) -> bool:

@@ -22,7 +22,13 @@ NOT_NORMAL: Final = re.compile(
 """What RFC 3986 section 6.2.2 or the gateway's own normalisation would rewrite: empty and dot segments, backslashes, encoded
 slashes, controls and unreserved characters, broken escapes. Two readers could see two paths."""
 
+METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110 section 9.1: a token. One with a space in it would begin another request line at the upstream."""
+
 PSEUDO: Final = ":"
+
+LONGEST_AUTHORITY: Final = 320
+"""Characters of a name (253), a trailing dot and a port, and then some: what is remembered by it stays small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +96,10 @@ def read_request(fields: Headers) -> Request | Respond:
     method = pseudo.get(":method", "")
     if method.upper() in ("TRACE", "TRACK", "CONNECT"):
         return deny("forbidden", f"method {method.upper()} is not served")
+    if not METHOD.fullmatch(method):
+        return deny("bad_request", "the method is no token")
     authority, path = pseudo.get(":authority", ""), pseudo.get(":path", "")
-    host = normal_host(authority)
+    host = normal_host(authority) if len(authority) <= LONGEST_AUTHORITY else None
     if host is None:
         return deny("bad_request", "the host is empty or has an illegal character")
     if not is_normal(path) and not (method == "OPTIONS" and path == "*"):
@@ -144,8 +152,8 @@ def is_normal(path: str) -> bool:
 
 
 def _parameters(query: str, gone: set[str]) -> Iterable[str]:
-    """The parameters to keep. Some servers split at `;` as well, so a name may hide behind one."""
+    """The parameters to keep. Some servers split at `;` as well, and some strip white space: a name may hide behind both."""
     for parameter in query.split("&"):
         yield ";".join(
-            part for part in parameter.split(";") if unquote_plus(part.partition("=")[0]).casefold() not in gone
+            part for part in parameter.split(";") if unquote_plus(part.partition("=")[0]).strip().casefold() not in gone
         )

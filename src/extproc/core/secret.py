@@ -24,12 +24,17 @@ class Secret:
 
 
 _BYTES: Final[WeakKeyDictionary[Secret, tuple[bytes, bytes]]] = WeakKeyDictionary()
+_BACKENDS: Final[WeakKeyDictionary[Secret, frozenset[str]]] = WeakKeyDictionary()
 
 
-def seal(value: bytes) -> Secret:
-    """Hide `value` behind a reference. The bytes live as long as the reference does."""
+def seal(value: bytes, backends: frozenset[str] | None = None) -> Secret:
+    """Hide `value` behind a reference. The bytes live as long as the reference does. `backends` (namespace/name) are the
+    only ones that it may go to, whoever sets it; None: its source names none.
+    """
     secret = Secret()
     _BYTES[secret] = value, value
+    if backends is not None:
+        _BACKENDS[secret] = backends
     return secret
 
 
@@ -38,7 +43,14 @@ def wrap(secret: Secret, template: str) -> Secret:
     core = _BYTES[secret][1]
     wrapped = Secret()
     _BYTES[wrapped] = template.encode("latin-1").replace(b"{value}", core), core
+    if secret in _BACKENDS:
+        _BACKENDS[wrapped] = _BACKENDS[secret]
     return wrapped
+
+
+def may_reach(secret: Secret, backend: str) -> bool:
+    """Whether the source of `secret` releases it to that Backend (namespace/name)."""
+    return secret not in _BACKENDS or backend in _BACKENDS[secret]
 
 
 def unseal(secret: Secret) -> bytes:

@@ -12,18 +12,22 @@ from extproc.core.event import BodyMode, Event, Modes, Outcome, Record
 from extproc.core.headers import Headers, difference
 from extproc.core.journal import Journal
 from extproc.core.link import Link, Pace
-from extproc.core.message import Message, Request, read_request, read_response
+from extproc.core.message import Message, Request, Response, read_request, read_response
 from extproc.core.outcome import changed, modes_refused
 from extproc.core.peer import Backend, Route
 from extproc.core.phase import FOLLOWERS, Direction, Part, Phase
 from extproc.core.record import metadata, record
-from extproc.core.secret import Secret
+from extproc.core.secret import Secret, may_reach
 from extproc.core.state import State
 from extproc.core.verdict import Respond, deny
 from extproc.errors import Cause, ExpressionError, ProtocolError
 
 OURS: Final = "x-extproc-"
 """Headers of this prefix are ours: what a client sends under it is removed."""
+
+DETAILS: Final = "response.code_details"
+VIA_UPSTREAM: Final = "via_upstream"
+"""What Envoy says of a response that is none of its own (PROTOCOL 4)."""
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -110,6 +114,14 @@ class Session:
         Raises:
             ProtocolError: it cannot come here; the stream must be aborted, so that Envoy fails the exchange.
         """
+        try:
+            return await self._answer(event)
+        except ProtocolError as error:
+            phase = PHASES[event.direction][event.part is not Part.HEADERS]
+            self._denial = self._denial or Denial(deny("policy_error", str(error)), "", phase, Cause.DEFECT)
+            raise
+
+    async def _answer(self, event: Event) -> Outcome:
         self._check_order(event)
         if self._local:
             return Outcome(event.direction, event.part)
@@ -144,7 +156,7 @@ class Session:
         """A stream that begins with a response is Envoy's own reply: nothing of ours ran, nothing went out. An answer of
         an upstream that begins one went around the chain.
         """
-        if event.attributes.get("response.code_details") == "via_upstream":
+        if event.attributes.get(DETAILS) == VIA_UPSTREAM:
             raise ProtocolError("an upstream answered a request that this server never saw")
         self._local = True
 
@@ -175,7 +187,11 @@ class Session:
         return outcome if outcome.respond else replace(outcome, modes=self._modes(ended=event.end))
 
     async def _response_headers(self, event: Event) -> Outcome:
+        """What an upstream answered is proof that the request went out: it must have been judged whole."""
         state = self._known()
+        unjudged = self._wanted.get(Phase.REQUEST_BODY) and Direction.REQUEST not in self._bodies
+        if unjudged and event.attributes.get(DETAILS) == VIA_UPSTREAM:
+            raise ProtocolError("an upstream answered a request whose body this server never saw")
         before = read_response(event.fields)
         masked = self.engine.mask(before.headers, state.secrets)
         self._state = replace(state, response=replace(before, headers=masked))
@@ -217,8 +233,14 @@ class Session:
         if event.direction is Direction.RESPONSE:
             masked = self.engine.mask(event.fields, self._known().secrets)
             return Outcome(event.direction, event.part, difference(event.fields, masked))
-        kept = event.fields.without(event.fields.names() - self.engine.policy.request_trailers)
+        kept = event.fields.without(name for name in event.fields.names() if not self._may_pass(name))
         return Outcome(event.direction, event.part, difference(event.fields, kept))
+
+    def _may_pass(self, trailer: str) -> bool:
+        """What is removed from every request's headers is removed from its trailers, listed or not."""
+        policy = self.engine.policy
+        removed = trailer.startswith(OURS) or trailer in policy.identity_headers or trailer in self._chain.proof
+        return trailer in policy.request_trailers and not removed
 
     async def _run(self, event: Event, before: Message, turn: Turn) -> Outcome:
         """The headers phase, and the body phase with it where the headers end the stream."""
@@ -245,6 +267,8 @@ class Session:
         """
         if state.secrets and not _released(state):
             return deny("backend_mismatch", f"Envoy would send this to cluster {state.cluster!r}")
+        if not all(may_reach(secret, str(state.backend)) for secret in state.secrets):
+            return deny("backend_mismatch", f"the source of a credential does not release it to {state.backend}")
         if state.peer is None or self._peer is not None:
             return None
         if not self.engine.admission.enter(state.peer.username):
@@ -303,10 +327,17 @@ class Session:
         return response
 
     def _changed(self, event: Event, before: Message) -> Outcome:
-        outcome = changed(event, before, self._message(event.direction))
+        after = self._message(event.direction)
+        if isinstance(after, Response) and event.part is Part.HEADERS and self._is_bodiless(after):
+            after = replace(after, body=None)
+        outcome = changed(event, before, after)
         if isinstance(outcome, Respond):
             return self._refuse(event, outcome)
         return replace(outcome, metadata=self._metadata(), request_id=self._request_id)
+
+    def _is_bodiless(self, response: Response) -> bool:
+        """Whether it never has a body (RFC 9112 section 6.3): bytes after it would begin the connection's next response."""
+        return self._known().request.method == "HEAD" or response.status < 200 or response.status in (204, 304)
 
     def _refuse(self, event: Event, respond: Respond) -> Outcome:
         return self._denied(event, Denial(respond, "", PHASES[event.direction][event.part is not Part.HEADERS]))

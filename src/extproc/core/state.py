@@ -1,7 +1,8 @@
 """Everything the engine knows of one exchange, as a value: undoing an extension is dropping a value."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from extproc.core.exchange import Exchange
@@ -16,6 +17,13 @@ from extproc.errors import Defect
 
 NO_CHANGE: Final = Continue()
 HIDDEN_FROM_CEL: Final = frozenset({"cookie", "proxy-authorization"})
+
+MOST_REPORTED: Final = 2**53
+LONGEST_WORD: Final = 256
+"""Ceilings of a report: metadata have doubles for numbers, and are no place for content."""
+
+RELEASING: Final = frozenset({Phase.REQUEST_HEADERS, Phase.CONNECT, Phase.BACKEND_REQUEST})
+"""Where a credential may be set: later it is too late to ask Envoy for the answer's headers, in which it is masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,8 @@ def fold(state: State, link: Link, phase: Phase, verdict: Continue) -> State:
     secrets = _secrets(verdict)
     if secrets and phase.is_response:
         raise Defect("a credential does not go to a client")
+    if secrets and phase not in RELEASING:
+        raise Defect(f"a credential is set in {Phase.REQUEST_HEADERS}, not in {phase}")
     message = _changed(state, link, phase, verdict)
     facts = _stated(state, link, verdict)
     public = {**state.public_facts, **{kind: fact for kind, fact in facts.items() if kind is not Peer}}
@@ -109,7 +119,7 @@ def fold(state: State, link: Link, phase: Phase, verdict: Continue) -> State:
         public_facts=public if facts and link.pre_auth and not link.authenticates else state.public_facts,
         peer=facts.get(Peer, state.peer),
         states={**state.states, link.name: verdict.state} if verdict.state is not None else state.states,
-        reports={**state.reports, link.name: dict(verdict.report)} if verdict.report else state.reports,
+        reports={**state.reports, link.name: _report(verdict)} if verdict.report else state.reports,
         secrets=(*state.secrets, *secrets),
     )
 
@@ -149,6 +159,20 @@ def _stated(state: State, link: Link, verdict: Continue) -> dict[type, Any]:
     return facts
 
 
+def _report(verdict: Continue) -> dict[str, int | str]:
+    """What the dynamic metadata can hold. Anything else would break the answer that is otherwise right."""
+    report = dict(verdict.report)
+    if not all(isinstance(name, str) and _is_word(name) and _is_word(value) for name, value in report.items()):
+        raise Defect("a report has names, and for each a whole number or a printable word")
+    return report
+
+
+def _is_word(value: object) -> bool:
+    if isinstance(value, int):
+        return abs(value) <= MOST_REPORTED
+    return isinstance(value, str) and len(value) <= LONGEST_WORD and value.isprintable()
+
+
 def _secrets(verdict: Continue) -> list[Secret]:
     if not verdict.set_headers and not verdict.set_query:
         return []
@@ -157,41 +181,54 @@ def _secrets(verdict: Continue) -> list[Secret]:
 
 
 def _several(value: HeaderValue) -> tuple[Any, ...]:
-    return (value,) if isinstance(value, str | bytes | Secret) else tuple(value)
+    if isinstance(value, str | bytes | Secret):
+        return (value,)
+    if not isinstance(value, Sequence):
+        raise Defect(f"the values of a header are a list, not a {type(value).__name__}")
+    return tuple(value)
 
 
 def _cel_variables(state: State, peer: Peer | None) -> dict[str, object]:
+    """Read-only throughout: all extensions of the exchange share them, and an extension's changes must be undoable."""
     request = state.arrived
     hidden = state.proof | HIDDEN_FROM_CEL
     visible = Headers(field for field in request.headers if field[0] not in hidden)
     variables: dict[str, object] = {
-        "request": {
-            "method": request.method,
-            "host": request.host,
-            "path": request.path_only,
-            "query": request.query,
-            "scheme": request.scheme,
-            "headers": {name: ",".join(_latin(visible, name)) for name in visible.names()},
-        },
-        "route": {"name": state.route.name, "namespace": state.route.namespace} if state.route else {},
+        "request": MappingProxyType(
+            {
+                "method": request.method,
+                "host": request.host,
+                "path": request.path_only,
+                "query": request.query,
+                "scheme": request.scheme,
+                "headers": MappingProxyType({name: ",".join(_latin(visible, name)) for name in visible.names()}),
+            }
+        ),
+        "route": MappingProxyType(
+            {"name": state.route.name, "namespace": state.route.namespace} if state.route else {}
+        ),
         "backend": _cel_backend(state.backend),
     }
     if peer is not None:
-        variables["peer"] = {
-            "username": peer.username,
-            "uid": peer.uid,
-            "groups": list(peer.groups),
-            "namespace": peer.namespace,
-            "serviceAccount": peer.service_account,
-            "pod": peer.pod,
-        }
+        variables["peer"] = MappingProxyType(
+            {
+                "username": peer.username,
+                "uid": peer.uid,
+                "groups": tuple(peer.groups),
+                "namespace": peer.namespace,
+                "serviceAccount": peer.service_account,
+                "pod": peer.pod,
+            }
+        )
     return variables
 
 
-def _cel_backend(backend: Backend | None) -> dict[str, object]:
+def _cel_backend(backend: Backend | None) -> Mapping[str, object]:
     if backend is None:
-        return {}
-    return {"name": backend.name, "namespace": backend.namespace, "host": backend.host, "port": backend.port}
+        return MappingProxyType({})
+    return MappingProxyType(
+        {"name": backend.name, "namespace": backend.namespace, "host": backend.host, "port": backend.port}
+    )
 
 
 def _latin(headers: Headers, name: str) -> list[str]:

@@ -1,6 +1,6 @@
 """What a filter says: go on, perhaps with changes, or respond in the place of the upstream."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -9,8 +9,8 @@ from extproc.core.headers import Value
 from extproc.core.secret import Secret
 from extproc.errors import Cause
 
-HeaderValue = str | Value | Iterable[str | Value]
-"""One value of a header, or all of them."""
+HeaderValue = str | Value | Sequence[str | Value]
+"""One value of a header, or all of them. They are read more than once, so an iterator will not do."""
 
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 

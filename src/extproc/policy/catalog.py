@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -81,7 +82,7 @@ def checked(kind: object, reference: str) -> type[Any]:
         ConfigError: it lacks something that a filter has.
     """
     config, phases = getattr(kind, "Config", None), getattr(kind, "phases", None)
-    if not isinstance(kind, type) or not callable(getattr(kind, "decide", None)):
+    if not isinstance(kind, type) or not iscoroutinefunction(getattr(kind, "decide", None)):
         raise ConfigError(
             f"{reference!r} is no filter: a filter is a class with `async def decide(self, phase, exchange)`"
         )

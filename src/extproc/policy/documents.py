@@ -72,6 +72,12 @@ class ExtensionSpec(Model):
             )
         return causes
 
+    @model_validator(mode="after")
+    def _open_at_all(self) -> Self:
+        if "fail_open_on" in self.model_fields_set and not self.fail_open:
+            raise ValueError("`failOpenOn` says what `failOpen: true` covers: add that, or remove it")
+        return self
+
     @property
     def covers(self) -> frozenset[Cause]:
         return frozenset(self.fail_open_on) if self.fail_open else frozenset()

@@ -7,6 +7,7 @@ from typing import Final
 from extproc.core.headers import TOKEN
 from extproc.core.message import is_normal
 from extproc.core.peer import Route
+from extproc.core.session import OURS
 from extproc.errors import Place
 from extproc.policy.attach import Age, age
 from extproc.policy.chains import Chains
@@ -83,8 +84,17 @@ class Routes:
         for index, match in enumerate(rule.matches):
             for message, place in _wrong(match, origin, (*steps, "matches", index)):
                 self.errors.add(message, place)
+            self._check_visible(match, origin, (*steps, "matches", index, "headers"))
         for index, ref in enumerate(rule.backend_refs):
             self._check_ref(document, ref, (*steps, "backendRefs", index))
+
+    def _check_visible(self, match: RouteMatch, origin: Origin, steps: Steps) -> None:
+        """A header that is removed before we look would match for Envoy and never for us: we would judge by another rule."""
+        removed = {name.lower() for name in self.documents.configuration.model.identity_headers}
+        for index, one in enumerate(match.headers):
+            if one.name.lower() in removed or one.name.lower().startswith(OURS):
+                message = f"{one.name!r} is removed from every request before routes are matched: match another header"
+                self.errors.add(message, origin.place(*steps, index))
 
     def _check_ref(self, document: Document[HTTPRoute], ref: BackendRef, steps: Steps) -> None:
         origin, namespace = document.origin, document.model.metadata.namespace

@@ -12,6 +12,9 @@ from extproc.errors import Defect
 
 T = TypeVar("T")
 
+LINGER: Final = 0.1
+"""Seconds to tidy up in, for what has been told that its time is over. Whoever takes no notice of that is closed."""
+
 
 async def bounded(awaitable: Awaitable[T], seconds: float) -> T:
     """What `awaitable` gives, within `seconds`. Its first step runs at once: what never waits needs no timer.
@@ -20,7 +23,7 @@ async def bounded(awaitable: Awaitable[T], seconds: float) -> T:
     that runs here is other people's: grpc.aio leaves a stream open for ever whose task was cancelled by anybody but it.
 
     Raises:
-        TimeoutError: it took longer, or noticed the cancellation and gave a value all the same.
+        TimeoutError: it took longer, and gave a value all the same, or went on waiting for more than LINGER.
         Defect: it raised CancelledError though nobody cancelled it, or what is no Exception; or it cancelled our task.
     """
     guest = _Guest(awaitable if isinstance(awaitable, Coroutine) else _wait(awaitable))
@@ -79,6 +82,11 @@ class _Guest(Generic[T]):
         """How often our task is to be cancelled since the guest came."""
         return self.task.cancelling() - self.before
 
+    def close(self) -> None:
+        """End it where it waits. It may refuse even this, and is not asked again."""
+        with suppress(Exception):
+            self.step(lambda _: self.coroutine.close(), None)
+
     async def settle(self) -> None:
         """Nothing, if our task is not to be cancelled.
 
@@ -103,16 +111,16 @@ async def _wait(awaitable: Awaitable[T]) -> T:
 
 
 async def _rest(guest: _Guest[T], waits_for: Any, seconds: float) -> T:
-    async with asyncio.timeout(seconds) as limit:
-        value = await _drive(guest, waits_for)
+    async with asyncio.timeout(seconds + LINGER) as last, asyncio.timeout(seconds) as limit:
+        value = await _drive(guest, waits_for, last)
     if limit.expired():
         raise TimeoutError
     return value
 
 
 @types.coroutine
-def _drive(guest: _Guest[T], waits_for: Any) -> Generator[Any, Any, T]:
-    """The rest of a coroutine whose first step has been run and waits for `waits_for`."""
+def _drive(guest: _Guest[T], waits_for: Any, last: asyncio.Timeout) -> Generator[Any, Any, T]:
+    """The rest of a coroutine whose first step has been run and waits for `waits_for`. After `last` it gets no other step."""
     while True:
         try:
             try:
@@ -120,7 +128,10 @@ def _drive(guest: _Guest[T], waits_for: Any) -> Generator[Any, Any, T]:
             except GeneratorExit:
                 guest.coroutine.close()
                 raise
-            except BaseException as error:  # noqa: BLE001 - whatever is thrown into us is thrown into it
+            except BaseException as error:  # whatever is thrown into us is thrown into it
+                if last.expired():
+                    guest.close()
+                    raise
                 waits_for = guest.step(guest.coroutine.throw, error)
             else:
                 waits_for = guest.step(guest.coroutine.send, sent)
