@@ -72,6 +72,17 @@ class Authenticates(Says):
     reads: frozenset[str] = frozenset({"authorization"})
 
 
+class Takes(Says):
+    """Takes one of something, and gives it back."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda *_: Continue(state="receipt"))
+        self.returned: list[object] = []
+
+    async def give_back(self, phase: Phase, exchange: Exchange) -> None:
+        self.returned.append(exchange.state)
+
+
 def link(name: str, filter_: Any, phase: Phase = Phase.REQUEST_HEADERS, **options: Any) -> Link:
     return Link(name, phase, filter_, **options)
 
@@ -90,7 +101,7 @@ def state(*headers: tuple[str, bytes], proof: Iterable[str] = (), response: Resp
 
 def turn(clock: Clock | None = None, budget: float = 1.0, guard: Any = lambda _: None) -> Turn:
     pace = (clock or Clock()).pace()
-    return Turn(pace, pace.now() + budget, guard, Journal())
+    return Turn(pace, pace.now() + budget, guard, lambda *_: None, Journal())
 
 
 def run(

@@ -18,7 +18,7 @@ from extproc.core.phase import Phase
 from extproc.core.secret import seal
 from extproc.core.verdict import FAILURES, Continue, Respond, Verdict, deny
 from extproc.errors import Cause, ExpressionError, Failure, Malformed, TimedOut, TooLarge, Unavailable, Unsupported
-from tests.core.driving import PEER, Authenticates, Clock, Says, authn, link, run, state, turn
+from tests.core.driving import PEER, Authenticates, Clock, Says, Takes, authn, link, run, state, turn
 
 OPEN = frozenset(Cause) - {Cause.INTERRUPTED}
 ERRORS: dict[Cause, Exception] = {
@@ -379,17 +379,6 @@ def test_a_late_denial_is_still_closed() -> None:
 
 
 # Giving back
-
-
-class Takes(Says):
-    """Takes one of something, and gives it back."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda *_: Continue(state="receipt"))
-        self.returned: list[object] = []
-
-    async def give_back(self, phase: Phase, exchange: Exchange) -> None:
-        self.returned.append(exchange.state)
 
 
 @pytest.mark.parametrize("later", [deny("rate_limited"), Unavailable("down")])

@@ -31,7 +31,7 @@ from extproc.testing import (
     response_trailers,
     trailers,
 )
-from tests.core.driving import Authenticates, Says, authn, link
+from tests.core.driving import Authenticates, Says, Takes, authn, link
 
 OPEN = frozenset(Cause) - {Cause.INTERRUPTED}
 BUFFERED, NONE = BodyMode.BUFFERED, BodyMode.NONE
@@ -191,6 +191,16 @@ def test_no_authenticator_where_one_is_required() -> None:
 def test_one_that_needs_a_peer_in_a_later_phase_denies_before_the_upstream_is_asked() -> None:
     late = link("late", Says(), Phase.RESPONSE_HEADERS)
     assert play(Chain((authn(Continue()), late)), headers()) == [immediate(401)]
+
+
+def test_what_was_taken_before_is_given_back_when_nobody_is_established() -> None:
+    takes = Takes()
+    quota = link("quota", takes, priority=-200, pre_auth=True)
+    assert play(Chain((quota,)), headers()) == [immediate(401)]
+    assert play(Chain((quota, authn(Continue()), link("b", Says(), Phase.REQUEST_BODY))), headers()) == [immediate(401)]
+    closed = free(link("quota", takes), link("b", Says(), Phase.REQUEST_BODY))
+    assert play(closed, headers(upgrade="websocket")) == [immediate(403)]
+    assert takes.returned == ["receipt"] * 3
 
 
 # Credentials

@@ -34,12 +34,13 @@ class Denial:
 @dataclass(frozen=True, slots=True)
 class Turn:
     """The work on one ext_proc message. `deadline` as `pace.now` tells; `guard` is what the engine itself has against the
-    state that an extension left.
+    state that an extension left, `settle` what it has against the one that a phase left.
     """
 
     pace: Pace
     deadline: float
     guard: Callable[[State], Respond | None]
+    settle: Callable[[Phase, State], Denial | None]
     journal: Journal
 
     def left(self) -> float:
@@ -119,6 +120,9 @@ class Chain:
             if result is not None:
                 turn.journal.decided(link.name, phase, turn.pace.now() - started)
                 state = result
+        if denial := turn.settle(phase, state):
+            await _give_back(taken, phase, turn.pace)
+            return state, denial
         return state
 
 

@@ -245,7 +245,7 @@ class Session:
     async def _run(self, event: Event, before: Message, turn: Turn) -> Outcome:
         """The headers phase, and the body phase with it where the headers end the stream."""
         headers, body = PHASES[event.direction]
-        denial = await self._phase(headers, turn) or self._prepare(event)
+        denial = await self._phase(headers, turn)
         if not denial and event.end and self._wanted.get(body):
             self._bodies.add(event.direction)
             self._put_body(event.direction, b"")
@@ -259,7 +259,7 @@ class Session:
 
     def _turn(self) -> Turn:
         pace = self.engine.pace
-        return Turn(pace, pace.now() + self.engine.policy.budget, self._guard, self._journal)
+        return Turn(pace, pace.now() + self.engine.policy.budget, self._guard, self._prepare, self._journal)
 
     def _guard(self, state: State) -> Respond | None:
         """No credential leaves for a cluster that is not its Backend's, and a peer that is now known takes one of its
@@ -276,11 +276,11 @@ class Session:
         self._peer = state.peer.username
         return None
 
-    def _prepare(self, event: Event) -> Denial | None:
+    def _prepare(self, phase: Phase, state: State) -> Denial | None:
         """After request-headers: which later phases this exchange wants, and whether it can have them."""
-        if event.direction is Direction.RESPONSE:
+        if phase is not Phase.REQUEST_HEADERS:
             return None
-        state, chain = self._known(), self._chain
+        chain = self._chain
         if chain.authentication and chain.authenticator is None:
             return Denial(UNAUTHENTICATED, "", Phase.REQUEST_HEADERS)
         if lacking := next((link for link in chain.links if chain.lacks_peer(link, state)), None):
