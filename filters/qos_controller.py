@@ -25,6 +25,9 @@ MOST_EXACT: Final = 100_000
 LONGEST: Final = 31 * 24 * 3600.0
 """Seconds of the longest window."""
 
+SLOWEST: Final = 10 * 365 * 24 * 3600.0
+"""Seconds for a bucket to fill."""
+
 Amount = Annotated[int, Field(ge=1, le=MOST)]
 Source = Annotated[str, Field(min_length=1, max_length=4096)]
 
@@ -47,6 +50,8 @@ class Limit(Model):
             raise ValueError("a limit counts exactly one of `requests` and `tokens`")
         if self.burst is not None and self.algorithm is not Algorithm.TOKEN_BUCKET:
             raise ValueError("`burst` is the size of a bucket: it goes with `algorithm: token-bucket`")
+        if self.requests and (self.burst or 0) * self.window / self.requests > SLOWEST:
+            raise ValueError("the bucket would take more than ten years to fill: a smaller `burst`, or more `requests`")
         if self.algorithm is Algorithm.SLIDING_WINDOW and (self.requests or 0) > MOST_EXACT:
             raise ValueError(
                 f"a sliding window of more than {MOST_EXACT} requests is not served: use token-bucket or fixed-window"
@@ -95,12 +100,7 @@ class QoSController:
 
     def __init__(self, config: QoSControllerConfig, context: FilterContext) -> None:
         """Raises: ConfigError."""
-        if config.fallback is not None:
-            raise ConfigError(
-                "fallback is not served by this version: remove it, and a store that is down is `unavailable`",
-                Place(field="config.fallback"),
-            )
-        self._counters = context.outside.counters(config.store)
+        self._counters = context.outside.counters(config.store, config.fallback)
         shorthand = len(config.all_limits) - len(config.limits)
         self._rules = tuple(
             Rule(limit, context, f"config.limits[{index - shorthand}]" if index >= shorthand else "config")
@@ -155,6 +155,7 @@ class Rule:
                 "the default key is the peer, which a preAuth extension never sees: write a `key`", Place(field=place)
             )
         window = f"{limit.window:.9f}"
+        self._group = Keys(context.gateway, context.scope, context.extension).key()
         self._counters = Keys(
             context.gateway, context.scope, context.extension, limit.name, limit.algorithm.value, window
         )
@@ -171,7 +172,8 @@ class Rule:
     def demand(self, exchange: Exchange) -> Demand:
         """Raises: Unresolved."""
         values = self._values(exchange.variables) if self._key else _workload(exchange.peer, self.name)
-        return Demand(self._counters.key(*values), self._algorithm, self._limit, self._window, self._burst)
+        counter = self._counters.key(*values)
+        return Demand(counter, self._algorithm, self._limit, self._window, self._burst, group=self._group)
 
     def _values(self, variables: Mapping[str, object]) -> Sequence[str]:
         try:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from extproc.schema import Duration, Model
+from extproc.schema import Duration, DurationOrZero, Model
 
 
 class Waits(Model):
@@ -27,3 +27,13 @@ def test_what_is_no_duration(written: object) -> None:
 
 def test_the_default_needs_no_unit() -> None:
     assert Waits().max_wait == 1.0
+
+
+def test_some_durations_may_be_none() -> None:
+    class Keeps(Model):
+        keep: DurationOrZero = 1.0
+
+    assert Keeps.model_validate({"keep": "0s"}).keep == 0.0
+    assert Keeps.model_validate({"keep": "2s"}).keep == 2.0
+    with pytest.raises(ValidationError):
+        Keeps.model_validate({"keep": 0})

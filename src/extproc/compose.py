@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from extproc.adapters.outside import Embedded
 from extproc.core.admission import Admission
 from extproc.core.event import Record
 from extproc.core.session import Engine
+from extproc.outside import Connected, Offline
 from extproc.policy.documents import Listen, ListenTLS
 from extproc.policy.read import load
 from extproc.policy.resolve import resolve
@@ -24,9 +24,9 @@ CATALOG: Final = FILTERS
 """The kinds that need no domain: ours."""
 
 
-def configure(path: Path, **settings: object) -> Resolved:
-    """The configuration at `path`, resolved. `settings` are fields of the ExtProcConfiguration that count instead of its
-    own (None leaves them).
+def configure(path: Path, *, live: bool = True, **settings: object) -> Resolved:
+    """The configuration at `path`, resolved; with dependencies that are asked only if it is `live`. `settings` are fields of
+    the ExtProcConfiguration that count instead of its own (None leaves them).
 
     Raises:
         Refused: with every error that was found.
@@ -35,7 +35,9 @@ def configure(path: Path, **settings: object) -> Resolved:
     given = {name: value for name, value in settings.items() if value is not None}
     document = documents.configuration
     model = document.model.model_copy(update=given)
-    return resolve(replace(documents, configuration=replace(document, model=model)), CATALOG, Embedded)
+    return resolve(
+        replace(documents, configuration=replace(document, model=model)), CATALOG, Connected if live else Offline
+    )
 
 
 def engine(resolved: Resolved, tell: Callable[[Record], None]) -> Engine:

@@ -149,8 +149,10 @@ class Outside(Protocol):
         """`config` is `{"static": {"path": ...}}` or `{"kubernetes": {}}`."""
         ...
 
-    def counters(self, store: str | None) -> CounterStore:
-        """`memory` or `redis`; None takes what the configuration makes the default."""
+    def counters(self, store: str | None, fallback: str | None = None) -> CounterStore:
+        """`memory` or `redis`; None takes what the configuration makes the default. `fallback` `local`: while that is
+        unavailable, this process counts its share of each limit by itself.
+        """
         ...
 
     def secrets(self, source: str) -> SecretStore: ...
@@ -158,6 +160,15 @@ class Outside(Protocol):
     @property
     def now(self) -> Callable[[], float]:
         """Unix seconds."""
+        ...
+
+    @property
+    def dependencies(self) -> Mapping[str, Dependency]:
+        """Those that some filter reaches, by name."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what was opened."""
         ...
 
 

@@ -39,3 +39,14 @@ Duration = Annotated[
     float, BeforeValidator(seconds), WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$"})
 ]
 """Seconds, written with a unit."""
+
+
+def seconds_or_none(value: object) -> float:
+    """As `seconds`, and `0s` for no time at all."""
+    return 0.0 if value == "0s" else seconds(value)
+
+
+DurationOrZero = Annotated[
+    float, BeforeValidator(seconds_or_none), WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$"})
+]
+"""Seconds, written with a unit; `0s` switches off what it is for."""

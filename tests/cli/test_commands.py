@@ -117,9 +117,17 @@ def test_explain_of_what_is_no_url(extproc: Run) -> None:
     assert (ran.code, "is no URL" in ran.err) == (2, True)
 
 
-def test_live_is_refused_and_not_ignored(extproc: Run) -> None:
-    ran = extproc("explain", "--config", CONFIG, "--live", URL)
-    assert (ran.code, "--live" in ran.err) == (2, True)
+def test_explain_asks_no_dependency_unless_it_is_told_to(extproc: Run, quickstart: Path) -> None:
+    file = edited(quickstart, "store: memory\n", "store: redis\n")
+    file.write_text(
+        file.read_text().replace(
+            "\nsecretSources", '\nconnections: {redis: {url: "redis://127.0.0.1:1"}}\nsecretSources', 1
+        )
+    )
+    arguments = ("--config", file, "--as", "ai-workloads/default", "--json", URL)
+    assert "leaves" in json.loads(extproc("explain", *arguments).out)
+    live = json.loads(extproc("explain", "--live", *arguments).out)
+    assert (live["answer"]["status"], live["extension"]) == (503, "quota")
 
 
 # envoy

@@ -1,21 +1,57 @@
 """What every `CounterStore` keeps, whatever it is made of. A new one is a row in STORES."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.adapters.memory import Counters
+from extproc.adapters.redis import RedisCounters
 from extproc.ports import Algorithm, CounterStore, Demand
 from extproc.testing import Clock
+from tests.adapters.redis_server import BINARY, MISSING, RedisServer, redis_server
 
-STORES: dict[str, Callable[[Clock], CounterStore]] = {"memory": Counters}
+SERVER: list[RedisServer] = []
+OPENED: list[RedisCounters] = []
+FRESH = count()
+
+
+def redis_counters(clock: Clock) -> CounterStore:
+    """As a new one each time: by a prefix of its own, on one server."""
+    counters = RedisCounters(SERVER[0].url, 5.0, connections=1, prefix=f"contract-{next(FRESH)}:", now=clock)
+    OPENED.append(counters)
+    return counters
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _server() -> Iterator[None]:
+    if BINARY is None:
+        yield
+        return
+    with redis_server() as server:
+        SERVER.append(server)
+        yield
+        SERVER.clear()
+
+
+@pytest.fixture(autouse=True)
+async def _close() -> AsyncIterator[None]:
+    yield
+    while OPENED:
+        await OPENED.pop().close()
+
+
+STORES: dict[str, Callable[[Clock], CounterStore]] = {"memory": Counters, "redis": redis_counters}
+NEEDS = {"redis": pytest.mark.skipif(BINARY is None, reason=MISSING)}
 TICK = 1 / 512
 """Steps of time that are whole in binary and in nanoseconds: the model and the store see the same instant."""
 
-every_store = pytest.mark.parametrize("store", STORES.values(), ids=STORES)
+every_store = pytest.mark.parametrize(
+    "store", [pytest.param(store, id=name, marks=NEEDS.get(name, ())) for name, store in STORES.items()]
+)
 every_algorithm = pytest.mark.parametrize("algorithm", Algorithm)
 
 

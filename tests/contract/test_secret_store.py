@@ -2,16 +2,23 @@
 
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from extproc.adapters.secrets import EnvSecrets, FileSecrets
+from extproc.adapters.vault import VaultSecrets
+from extproc.adapters.vault_client import VaultClient
+from extproc.adapters.vault_http import VaultServer
+from extproc.adapters.vault_login import TokenAuth
 from extproc.core.headers import FIELD_VALUE
-from extproc.core.secret import unseal
+from extproc.core.secret import may_reach, unseal
 from extproc.errors import Unavailable
 from extproc.ports import SecretStore
 from extproc.testing import Clock
+from tests.servers.bao import MISSING, shared
 
 CANARY = b"sk-canary-1234"
 BACKENDS = ("egress/openai",)
@@ -29,7 +36,33 @@ def env(root: Path, value: bytes) -> tuple[SecretStore, tuple[str, ...], str]:
     return EnvSecrets(["KEY"], BACKENDS, environ), ("KEY",), ""
 
 
-every_store = pytest.mark.parametrize("make", [files, env])
+@cache
+def vault_client() -> VaultClient:
+    """One for all rows: a root token has nothing that would have to be renewed, or ended."""
+    return VaultClient(VaultServer(shared().address, timeout=5.0), TokenAuth(env="T", environ={"T": shared().token}))
+
+
+def vault(mount: str, value: bytes) -> tuple[SecretStore, tuple[str, ...], str]:
+    prefix, fields = f"contract/{uuid4()}", {"key": value.decode("utf-8", "replace")}
+    written = (
+        (f"{mount}/{prefix}/team", fields) if mount == "kv1" else (f"{mount}/data/{prefix}/team", {"data": fields})
+    )
+    shared().call("POST", *written)
+    return VaultSecrets(vault_client(), mount, prefix, BACKENDS, now=Clock()), ("team",), "key"
+
+
+def vault_v1(root: Path, value: bytes) -> tuple[SecretStore, tuple[str, ...], str]:
+    return vault("kv1", value)
+
+
+def vault_v2(root: Path, value: bytes) -> tuple[SecretStore, tuple[str, ...], str]:
+    return vault("secret", value)
+
+
+with_bao = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+every_store = pytest.mark.parametrize(
+    "make", [files, env, pytest.param(vault_v1, marks=with_bao), pytest.param(vault_v2, marks=with_bao)]
+)
 
 
 @every_store
@@ -41,6 +74,8 @@ async def test_the_value_without_its_newline(make: Make, written: bytes, tmp_pat
     assert unseal(secret) == CANARY
     assert FIELD_VALUE.fullmatch(unseal(secret))
     assert store.backends == {"egress/openai"}
+    assert may_reach(secret, "egress/openai")
+    assert not may_reach(secret, "egress/other")
 
 
 @every_store

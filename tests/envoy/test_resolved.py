@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from extproc.adapters.outside import Embedded
 from extproc.compose import CATALOG
 from extproc.envoy.plan import Match, Plan, Tls
 from extproc.envoy.resolved import plan_of
 from extproc.errors import ConfigError
+from extproc.outside import Connected
 from extproc.policy.read import load
 from extproc.policy.resolve import resolve
 
@@ -46,7 +46,7 @@ def planned(directory: Path, *documents: Mapping[str, Any], **settings: Any) -> 
     }
     path = directory / "config.yaml"
     path.write_text(yaml.safe_dump_all([configuration, *documents]))
-    return plan_of(resolve(load(path), CATALOG, Embedded))
+    return plan_of(resolve(load(path), CATALOG, Connected))
 
 
 def test_a_backend_is_a_cluster_and_a_host(tmp_path: Path) -> None:

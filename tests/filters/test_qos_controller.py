@@ -228,7 +228,6 @@ def test_a_pre_auth_extension_has_no_peer_to_count() -> None:
 @pytest.mark.parametrize(
     ("config", "place"),
     [
-        ({"fallback": "local", "requestsPerMinute": 5}, "config.fallback"),
         ({"limits": [{"name": "t", "window": "1m", "tokens": 5}]}, "config.limits[0].tokens"),
         ({"requestsPerMinute": 5, "limits": [{"name": "t", "window": "1m", "tokens": 5}]}, "config.limits[0].tokens"),
         ({"limits": [{"name": "t", "window": "1m", "requests": 5, "key": ["'a'", "1 +"]}]}, "config.limits[0].key[1]"),

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from extproc.adapters.outside import Embedded
 from extproc.core.phase import Phase
 from extproc.core.session import Selection
 from extproc.core.verdict import Respond
 from extproc.errors import Refused
+from extproc.outside import Connected
 from extproc.policy.read import load
 from extproc.policy.resolve import resolve
 from extproc.ports import FilterContext
@@ -136,7 +136,7 @@ def test_the_example_of_the_contract(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
     (tmp_path / "tokens.yaml").write_text(TOKENS)
     (tmp_path / "secrets").mkdir()
-    found = resolve(load(tmp_path / "config.yaml"), CATALOG, Embedded)
+    found = resolve(load(tmp_path / "config.yaml"), CATALOG, Connected)
     selection = found.select(request("api.openai.com", "/v1/chat/completions", "POST"), "egress/openai")
     assert isinstance(selection, Selection)
     names = {phase: [link.name for link in selection.chain.at(phase)] for phase in Phase}

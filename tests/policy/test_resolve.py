@@ -126,38 +126,10 @@ UPSTREAM = 'name: inject, type: "Inject:v1", phase: backend-request'
 
 # what is wrong: the documents, the number of the wrong one, its field, the reason, the sentence
 REFUSALS = {
-    "redis": (
-        settings_with("connections: {redis: {url: x}}"),
-        1,
-        "connections.redis",
-        "NotServed",
-        "not served by this version",
-    ),
-    "vault": (
-        settings_with("connections: {vault: {}}"),
-        1,
-        "connections.vault",
-        "NotServed",
-        "not served by this version",
-    ),
-    "kubernetes": (
-        settings_with("connections: {kubernetes: {}}"),
-        1,
-        "connections.kubernetes",
-        "NotServed",
-        "not served",
-    ),
     "upstream pass": (
         settings_with("upstreamPass: true"),
         1,
         "upstreamPass",
-        "NotServed",
-        "not served by this version",
-    ),
-    "secrets from vault": (
-        settings_with("secretSources: {keys: {vault: {mount: secret}, backends: [egress/openai]}}"),
-        1,
-        "secretSources.keys.vault",
         "NotServed",
         "not served by this version",
     ),

@@ -23,7 +23,7 @@ from extproc.core.peer import Peer
 from extproc.core.phase import Direction, Part, Phase
 from extproc.core.session import Engine, Policy, Selection, Session
 from extproc.core.verdict import Continue, Respond, Verdict
-from extproc.errors import ConfigError
+from extproc.policy.resolved import Resolved
 from extproc.wire.codec import mask
 from extproc.wire.pace import PACE
 
@@ -49,11 +49,10 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Which chain a request meets, what each extension decides, and what leaves."""
-    if live:
-        raise ConfigError("--live asks real dependencies, and this version has embedded ones only: leave it out")
-    policy = Explained(configure(config), _peer(as_) if as_ else None)
+    resolved = configure(config, live=live)
+    policy = Explained(resolved, _peer(as_) if as_ else None)
     request = _fields(url, method or ("POST" if data is not None else "GET"), header or [], data)
-    found = asyncio.run(_play(policy, request, _body(data), cluster))
+    found = asyncio.run(_asked(resolved, policy, request, _body(data), cluster))
     typer.echo(json.dumps(found, indent=2) if as_json else _shown(found))
 
 
@@ -144,6 +143,16 @@ def _body(data: str | None) -> bytes | None:
         return Path(data[1:]).read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"{data[1:]}: {error.strerror}", param_hint="-d") from error
+
+
+async def _asked(
+    resolved: Resolved, policy: "Explained", fields: Headers, body: bytes | None, cluster: str | None
+) -> dict[str, Any]:
+    try:
+        return await _play(policy, fields, body, cluster)
+    finally:
+        if resolved.outside is not None:
+            await resolved.outside.close()
 
 
 async def _play(policy: Explained, fields: Headers, body: bytes | None, cluster: str | None) -> dict[str, Any]:

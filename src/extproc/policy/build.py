@@ -25,11 +25,14 @@ LAST: Final = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """An extension that is ready to run. `degraded` says why it cannot, or is empty."""
+    """An extension that is ready to run. `degraded` says why it cannot, or is empty; `needs` are the dependencies without
+    which it cannot decide.
+    """
 
     attachment: Attachment
     link: Link
     degraded: str = ""
+    needs: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -73,7 +76,7 @@ class Builder:
         link = self._link(attachment, built, when, pre_auth=authenticates or attachment.spec.pre_auth)
         if len(self.errors.found) > before:
             return None
-        return self._served(Extension(attachment, link))
+        return self._served(Extension(attachment, link, needs=guarded.needs))
 
     def _kind(self, attachment: Attachment) -> type[Any] | None:
         try:

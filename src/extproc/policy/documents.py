@@ -7,6 +7,7 @@ from pydantic import Field, Strict, field_validator, model_validator
 
 from extproc.core.phase import Phase
 from extproc.errors import Cause
+from extproc.policy.connections import Connections, SecretSource
 from extproc.policy.names import (
     Address,
     AddressText,
@@ -130,43 +131,6 @@ class EnvoySettings(Model):
 
     listen: AddressText = "127.0.0.1:10000"
     admin: AddressText = "unix:///run/extproc/envoy-admin.sock"
-
-
-class Connections(Model):
-    """The dependencies. None of them is served by this version: `resolve` refuses each that is declared."""
-
-    redis: dict[str, Any] | None = None
-    vault: dict[str, Any] | None = None
-    kubernetes: dict[str, Any] | None = None
-
-
-class FileSecrets(Model):
-    """Files under `root`, relative to the document's file: `<root>/<path>/<field>`."""
-
-    root: Text
-
-
-class EnvSecrets(Model):
-    """Variables of the environment; only those that are named."""
-
-    names: Annotated[Many[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]], Field(min_length=1)]
-
-
-class SecretSource(Model):
-    """One place that credentials come from, and the Backends and namespaces that it is for."""
-
-    vault: dict[str, Any] | None = None
-    file: FileSecrets | None = None
-    env: EnvSecrets | None = None
-    backends: Annotated[Many[ObjectName], Field(min_length=1)]
-    namespaces: Annotated[Many[Label], Field(min_length=1)] | None = None
-    """Whose policies may name it; None: those of the Gateway's namespace."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if sum(kind is not None for kind in (self.vault, self.file, self.env)) != 1:
-            raise ValueError("a secret source is exactly one of `vault`, `file` and `env`")
-        return self
 
 
 class ExtProcConfiguration(Model):

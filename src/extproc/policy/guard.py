@@ -2,23 +2,35 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from extproc.errors import ConfigError, Place
 from extproc.policy.documents import ExtProcConfiguration
-from extproc.ports import CounterStore, Expression, Outside, SecretStore, TokenReviewer
+from extproc.ports import CounterStore, Dependency, Expression, Outside, SecretStore, TokenReviewer
+
+T = TypeVar("T")
 
 
 class Guarded:
-    """An `Outside`. `names` are the variables that the extension's expressions mention."""
+    """An `Outside`. `names` are the variables that the extension's expressions mention, `needs` the dependencies without
+    which it cannot decide.
+    """
 
     def __init__(self, inner: Outside, settings: ExtProcConfiguration, namespace: str, *, pre_auth: bool) -> None:
         self._inner, self._settings, self._namespace, self._pre_auth = inner, settings, namespace, pre_auth
         self.names: frozenset[str] = frozenset()
+        self.needs: frozenset[str] = frozenset()
 
     @property
     def now(self) -> Callable[[], float]:
         return self._inner.now
+
+    @property
+    def dependencies(self) -> Mapping[str, Dependency]:
+        return self._inner.dependencies
+
+    async def close(self) -> None:
+        """The connections are everybody's: nothing of one extension is to be given back."""
 
     def expression(self, source: str) -> Expression:
         """Raises: ConfigError, if it is none, or names `peer` where there will be none."""
@@ -29,10 +41,10 @@ class Guarded:
         return expression
 
     def reviewer(self, config: Mapping[str, Any], directory: Path) -> TokenReviewer:
-        return self._inner.reviewer(config, directory)
+        return self._needed(self._inner.reviewer(config, directory))
 
-    def counters(self, store: str | None) -> CounterStore:
-        return self._inner.counters(store)
+    def counters(self, store: str | None, fallback: str | None = None) -> CounterStore:
+        return self._needed(self._inner.counters(store, fallback))
 
     def secrets(self, source: str) -> SecretStore:
         """Raises: ConfigError, if there is no such source, or policies of this namespace may not name it."""
@@ -47,7 +59,13 @@ class Guarded:
                 f" its `namespaces` say which it is for (default: {self._settings.gateway_namespace})",
                 place,
             )
-        return self._inner.secrets(source)
+        return self._needed(self._inner.secrets(source))
+
+    def _needed(self, found: T) -> T:
+        """`found`, remembered if it is a dependency."""
+        if callable(getattr(found, "probe", None)):
+            self.needs |= {getattr(found, "name", "")}
+        return found
 
 
 def refuse_peer(expression: Expression) -> None:

@@ -42,6 +42,7 @@ class _Resolving:
     outside: MakeOutside
     errors: Errors = field(default_factory=Errors)
     findings: Findings = field(default_factory=Findings)
+    made: Outside | None = None
 
     def resolve(self) -> Resolved:
         document = self.documents.configuration
@@ -62,7 +63,7 @@ class _Resolving:
 
     def _build(self, attachments: list[Attachment]) -> list[Extension]:
         """Every extension; then whether the Gateway has an authenticator, if that can be told."""
-        outside = self._outside()
+        self.made = outside = self._outside()
         if outside is None:
             return []
         document = self.documents.configuration
@@ -119,6 +120,7 @@ class _Resolving:
             extensions=tuple(extensions),
             findings=self.findings.sorted(),
             needs=Needs(),
+            outside=self.made,
         )
         return replace(resolved, needs=needs_of([chain for _, _, chain in resolved.chains()]))
 

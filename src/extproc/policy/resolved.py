@@ -12,12 +12,13 @@ from extproc.core.peer import Backend, Route
 from extproc.core.phase import Phase
 from extproc.core.session import Selection
 from extproc.core.verdict import Respond, deny
-from extproc.errors import Place
+from extproc.errors import Cause, Place
 from extproc.policy.attach import Age
 from extproc.policy.build import Extension
 from extproc.policy.documents import FQDN, ExtProcConfiguration
 from extproc.policy.findings import Finding
 from extproc.policy.matching import Match, patterns
+from extproc.ports import Outside
 
 DEFAULT_BODY_BYTES: Final = 1024 * 1024
 
@@ -97,7 +98,8 @@ class Resolved:
     """The whole. Implements `extproc.core.session.Policy`.
 
     `hosts` are the hostnames that HTTPRoutes list (`a.example`, `*.example`), each with its entries in the order in which
-    they are tried; `by_host` are the Backends of all other hosts. `extensions` are all that were built, in chains or not.
+    they are tried; `by_host` are the Backends of all other hosts. `extensions` are all that were built, in chains or not;
+    `outside` is what they reach.
     """
 
     settings: ExtProcConfiguration
@@ -110,6 +112,7 @@ class Resolved:
     extensions: tuple[Extension, ...]
     findings: tuple[Finding, ...]
     needs: Needs
+    outside: Outside | None = None
     gateway: str = field(init=False)
     budget: float = field(init=False)
     identity_headers: frozenset[str] = field(init=False)
@@ -135,6 +138,12 @@ class Resolved:
         if self.settings.traffic_policy == "Allow":
             return Selection(self.gateway_chain)
         return deny("no_backend", "no Backend has this host")
+
+    @property
+    def required(self) -> frozenset[str]:
+        """The dependencies without which some exchange is denied: those of extensions that are not open for their loss."""
+        closed = [one for one in self.extensions if Cause.UNAVAILABLE not in one.link.covers]
+        return frozenset(name for one in closed for name in one.needs)
 
     def chains(self) -> Iterator[tuple[Route | None, ServedBackend | None, Chain]]:
         """Every chain that an exchange can meet, each once."""

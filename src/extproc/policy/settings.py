@@ -27,17 +27,7 @@ def check(documents: Documents, errors: Errors) -> None:
 
 def unserved(settings: ExtProcConfiguration) -> list[tuple[str, ...]]:
     """Where the configuration asks for what comes in a later version."""
-    connections = settings.connections
-    declared = {"redis": connections.redis, "vault": connections.vault, "kubernetes": connections.kubernetes}
-    return [
-        *([("upstreamPass",)] if settings.upstream_pass else []),
-        *(("connections", name) for name, found in declared.items() if found is not None),
-        *(
-            ("secretSources", name, "vault")
-            for name, source in settings.secret_sources.items()
-            if source.vault is not None
-        ),
-    ]
+    return [("upstreamPass",)] if settings.upstream_pass else []
 
 
 def _check_listeners(settings: ExtProcConfiguration, origin: Origin, errors: Errors) -> None:

@@ -13,6 +13,7 @@ from extproc.errors import ConfigError
 from extproc.ports import (
     CounterStore,
     Demand,
+    Dependency,
     Expression,
     FilterContext,
     Level,
@@ -90,6 +91,10 @@ class PlainOutside:
     token_reviewer: TokenReviewer = field(default_factory=Reviewer)
     counter_store: CounterStore = field(default_factory=Counters)
     secret_sources: Mapping[str, SecretStore] = field(default_factory=dict)
+    dependencies: Mapping[str, Dependency] = field(default_factory=dict)
+
+    async def close(self) -> None:
+        """Nothing was opened."""
 
     def expression(self, source: str) -> Expression:
         return compiled(source)
@@ -97,7 +102,7 @@ class PlainOutside:
     def reviewer(self, config: Mapping[str, Any], directory: Path) -> TokenReviewer:  # noqa: ARG002 - the port's signature
         return self.token_reviewer
 
-    def counters(self, store: str | None) -> CounterStore:  # noqa: ARG002 - the port's signature
+    def counters(self, store: str | None, fallback: str | None = None) -> CounterStore:  # noqa: ARG002 - the port's signature
         return self.counter_store
 
     def secrets(self, source: str) -> SecretStore:
