@@ -481,6 +481,6 @@ async def test_who_closes_waits_for_a_login_in_flight_and_gives_its_token_back(t
             await reader
         await it.store.close()
         assert bao.asked()["auth/approle/login"] == bao.asked()["auth/token/revoke-self"] == 1
-        assert it.client._keeper is None
+        assert it.client._keeper is None or it.client._keeper.done()  # none is left, however far the login had got
     finally:
         bao.stop()
