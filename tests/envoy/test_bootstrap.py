@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from extproc.core.verdict import DENIALS
 from extproc.envoy.binary import find_envoy
 from extproc.envoy.bootstrap import bootstrap, text
+from extproc.envoy.clusters import backend_cluster
 from extproc.envoy.plan import Match, Plan, Rule, Tls, Upstream, VirtualHost
 from extproc.envoy.replies import REPLIES, message_of
 from extproc.errors import ConfigError
@@ -151,6 +152,13 @@ def test_all_workers_are_in_the_cluster() -> None:
     assert [one["endpoint"]["address"]["pipe"]["path"] for one in endpoints] == [str(s.path) for s in sockets]
     assert found["lb_policy"] == "LEAST_REQUEST"
     assert found["circuit_breakers"]["thresholds"][0]["max_requests"] > 10_000
+
+
+@pytest.mark.parametrize("internal", [False, True])
+def test_search_domains_count_only_for_what_may_be_inside(internal: bool) -> None:
+    cluster = backend_cluster(Upstream("egress/a", "redis.cache", 443, internal=internal), plan())
+    resolver = cluster["cluster_type"]["typed_config"]["typed_dns_resolver_config"]["typed_config"]
+    assert resolver["dns_resolver_options"] == {"no_default_search_domain": not internal}
 
 
 def test_tls_checks_the_name() -> None:

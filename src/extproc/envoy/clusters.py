@@ -37,7 +37,7 @@ def backend_cluster(upstream: Upstream, plan: Plan) -> Json:
     where = address(Address(host=upstream.host.strip("[]"), port=upstream.port))
     cluster: dict[str, object] = {
         "name": upstream.cluster,
-        **_discovery(upstream.host),
+        **_discovery(upstream),
         "connect_timeout": "5s",
         "per_connection_buffer_limit_bytes": plan.buffer_bytes,
         "circuit_breakers": {"thresholds": [_raised()]},
@@ -49,14 +49,24 @@ def backend_cluster(upstream: Upstream, plan: Plan) -> Json:
     return cluster
 
 
-def _discovery(host: str) -> Json:
-    """All addresses that the name has now, asked again when its time to live is over."""
-    if _is_ip(host):
+def _discovery(upstream: Upstream) -> Json:
+    """All addresses that the name has now, asked again when its time to live is over. The search domains of a pod would
+    make `redis.cache` a Service of the cluster: they count only for a Backend that may be inside.
+    """
+    if _is_ip(upstream.host):
         return {"type": "STATIC"}
     kind = "envoy.extensions.clusters.dns.v3.DnsCluster"
+    cares = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+    options = {"no_default_search_domain": not upstream.internal}
+    resolver = extension("envoy.network.dns_resolver.cares", cares, dns_resolver_options=options)
     return {
         "cluster_type": extension(
-            "envoy.cluster.dns", kind, dns_lookup_family="V4_PREFERRED", respect_dns_ttl=True, dns_refresh_rate="5s"
+            "envoy.cluster.dns",
+            kind,
+            dns_lookup_family="V4_PREFERRED",
+            respect_dns_ttl=True,
+            dns_refresh_rate="5s",
+            typed_dns_resolver_config=resolver,
         )
     }
 

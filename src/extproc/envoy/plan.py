@@ -21,12 +21,13 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One Backend as a cluster; `tls` None means plaintext."""
+    """One Backend as a cluster; `tls` None means plaintext. `internal`: its name may be one of the cluster's own."""
 
     cluster: str
     host: str
     port: int
     tls: Tls | None = None
+    internal: bool = False
 
     @property
     def authority(self) -> str:

@@ -99,7 +99,7 @@ def _upstream(served: ServedBackend) -> Upstream:
     backend, tls = served.backend, served.fqdn.tls
     name = str(backend)
     cluster = name if name in backend.clusters else min(backend.clusters)
-    upstream = Upstream(cluster, backend.host, backend.port)
+    upstream = Upstream(cluster, backend.host, backend.port, internal=served.internal)
     if tls.mode == "NONE":
         return upstream
     ca, cert, key = (served.directory.absolute() / path if path else None for path in (tls.ca, tls.cert, tls.key))

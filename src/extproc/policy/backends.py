@@ -65,5 +65,6 @@ def _served(document: Document[BackendDocument], host: str, *, conflicted: bool)
         spec.fqdn,
         document.origin.directory,
         document.origin.place(),
+        internal=spec.allow_internal,
         conflicted=conflicted,
     )

@@ -26,7 +26,7 @@ DEFAULT_BODY_BYTES: Final = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class ServedBackend:
     """A Backend of this configuration. `chain` is for requests that no HTTPRoute decides. A Backend that lost its hostname
-    to another (`conflicted`) serves nothing. Paths in `fqdn.tls` are relative to `directory`.
+    to another (`conflicted`) serves nothing. `internal`: it may be inside. Paths in `fqdn.tls` are relative to `directory`.
     """
 
     backend: Backend
@@ -34,6 +34,7 @@ class ServedBackend:
     directory: Path
     place: Place
     chain: Chain = field(default_factory=Chain)
+    internal: bool = False
     conflicted: bool = False
 
 
