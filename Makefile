@@ -6,12 +6,12 @@ STAMP  := $(VENV)/.installed
 XDS    := $(VENV)/xds-protos
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format protos bench bench-setup clean
+.PHONY: help setup redis envtest run run-real test check format protos bench bench-setup clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-setup: $(STAMP) ## make the virtual environment: dependencies, Envoy's binary, the tools
+setup: $(STAMP) redis ## make the virtual environment: dependencies, Envoy's binary, the tools; and redis-server where it may
 
 $(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }
@@ -21,28 +21,38 @@ $(STAMP): pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[run]' --group dev
 	@# Envoy's own description of its API, to compare ours with; apart, since it overwrites files of other packages.
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(XDS) xds-protos==1.85.0
+	@command -v redis-server >/dev/null || sh tools/redis.sh
 	@touch $@
 
-run: setup ## the main job on embedded parts: Envoy, the server and a stub upstream
+redis:
+	@command -v redis-server >/dev/null || sh tools/redis.sh
+
+envtest: ## get kube-apiserver and etcd for the tests that ask a real one: eight minutes the first time, and Go 1.26
+	@sh tools/envtest/build.sh
+
+run: $(STAMP) ## the main job on embedded parts: Envoy, the server and a stub upstream
 	@$(BIN)/python examples/quickstart/run.py
 
-test: setup ## all tests
+run-real: setup ## the same on real parts: redis-server and OpenBao
+	@$(BIN)/python examples/real/run.py
+
+test: $(STAMP) ## all tests; what was skipped, and why, is said at the end
 	@$(BIN)/pytest
 
-check: setup ## format, lint, types, imports
+check: $(STAMP) ## format, lint, types, imports
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>&1
 
-format: setup ## put the code into its form
+format: $(STAMP) ## put the code into its form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-protos: setup ## compile proto/ anew
+protos: $(STAMP) ## compile proto/ anew
 	@PYTHON=$(BIN)/python proto/generate.sh
 
-bench: setup ## measure: the engine alone, and requests through Envoy with and without it
+bench: $(STAMP) ## measure: the engine alone, and requests through Envoy with and without it
 	@$(BIN)/python -m bench
 
 bench-setup: ## install the load generators

@@ -6,7 +6,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
+import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc.compose import configure
 from extproc.errors import ConfigError
@@ -71,3 +74,58 @@ async def test_an_admin_port_that_is_taken_is_a_refusal(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot listen on"):
         await ended(process(tmp_path, 0), sends())
     assert not (tmp_path / "extproc.sock").exists()
+
+
+UNREACHABLE = """\
+---
+apiVersion: egress.extproc.dev/v1alpha1
+kind: EgressPolicy
+metadata: {{name: limits, namespace: egress}}
+spec:
+  targetRefs: [{{kind: Gateway, name: egress}}]
+  extensions:
+  - name: quota
+    type: QoSController:v1
+    phase: request-headers
+    failOpen: {fail_open}
+    config:
+      store: redis
+      {fallback}
+      limits: [{{name: all, requests: 5, window: 1m, key: ["'all'"]}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("fail_open", "fallback", "status"),
+    [("false", "", 503), ("true", "", 200), ("false", "fallback: local", 200)],
+    ids=["required", "open", "fallback"],
+)
+async def test_a_dependency_that_was_never_there(tmp_path: Path, fail_open: str, fallback: str, status: int) -> None:
+    """A start without it is no failure; /readyz tells of it only if an exchange needs it, and gRPC health never does."""
+    process(tmp_path, 0)
+    file = tmp_path / "extproc.yaml"
+    connections = f"connections: {{redis: {{url: unix://{tmp_path}/no-redis.sock}}}}\n"
+    policies = UNREACHABLE.format(fail_open=fail_open, fallback=fallback)
+    file.write_text(file.read_text() + connections + policies)
+    resolved = configure(file)
+    serving = Process(resolved, 0, resolved.settings.admin)
+    up = asyncio.Event()
+    running = asyncio.ensure_future(ended(serving, up.set))
+    await asyncio.wait_for(up.wait(), PATIENCE)
+    while serving._status()["dependencies"]["redis"]["reachable"] is None:  # noqa: ASYNC110 - it tells nobody that it asked
+        await asyncio.sleep(0)
+    transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / "admin.sock"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        ready = await client.get("/readyz")
+        told = (await client.get("/status")).json()
+    assert ready.status_code == status
+    assert ready.text == "ok\n" if status == 200 else ready.text.startswith("redis: ")
+    assert told["ready"] is (status == 200)
+    assert told["dependencies"]["redis"]["required"] is (status == 503)
+    assert told["dependencies"]["redis"]["reachable"] is False
+    assert told["needs"] == {"requestBody": False, "responseBody": False, "maxBodyBytes": 1048576, "budget": 0.8}
+    async with grpc.aio.insecure_channel(f"unix://{tmp_path}/extproc.sock") as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=""))
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    sends(signal.SIGTERM)()
+    assert await running == 0

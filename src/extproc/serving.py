@@ -15,6 +15,7 @@ from extproc.policy.describe import catalog, status
 from extproc.policy.resolved import Resolved
 from extproc.telemetry import Metrics, Telemetry
 from extproc.telemetry.exposition import expose
+from extproc.watch import Watch
 from extproc.wire.grpcio import Server
 
 log = structlog.get_logger("extproc.serve")
@@ -33,6 +34,7 @@ class Process:
     _ready: bool = False
     _started: bool = False
     _told: dict[signal.Signals, asyncio.Event] = field(init=False)
+    _watch: Watch = field(init=False)
 
     async def run(self, on_ready: Callable[[], None]) -> int:
         """Serve until SIGTERM (drain, then 0) or SIGINT (at once, 130).
@@ -41,7 +43,11 @@ class Process:
             ConfigError: a listener cannot be had.
         """
         registry = CollectorRegistry()
-        shared = engine(self.resolved, Telemetry(Metrics(registry)).tell)
+        metrics = Metrics(registry)
+        shared = engine(self.resolved, Telemetry(metrics).tell)
+        outside = self.resolved.outside
+        dependencies = outside.dependencies if outside else {}
+        self._watch = Watch(dependencies, self.resolved.required, metrics.dependency)
         needs = self.resolved.needs
         server = Server(
             lambda: shared, listeners(self.resolved, self.index), 2 * needs.max_body_bytes, lambda: self._ready
@@ -58,6 +64,7 @@ class Process:
         for number, told in self._told.items():
             loop.add_signal_handler(number, told.set)
         await server.start()
+        watching = asyncio.ensure_future(self._watch.run())
         try:
             await admin.start()
             self._ready = self._started = True
@@ -69,8 +76,11 @@ class Process:
             )
             return await self._until_asked(server)
         finally:
+            watching.cancel()
             await server.stop()
             await admin.stop()
+            if outside is not None:
+                await outside.close()
 
     async def _until_asked(self, server: Server) -> int:
         """A second SIGTERM changes nothing: only SIGINT cuts a drain short."""
@@ -94,7 +104,9 @@ class Process:
         await server.drain(seconds)
 
     def _health(self) -> Health:
-        return Health(live=True, ready=self._ready, started=self._started)
+        """Envoy is told by gRPC whether this process serves at all; here it is also told whether all of it can."""
+        problems = self._watch.problems()
+        return Health(live=True, ready=self._ready and not problems, started=self._started, problems=problems)
 
     def _status(self) -> Mapping[str, Any]:
-        return {"ready": self._ready, **status(self.resolved)}
+        return {"ready": self._health().ready, "dependencies": self._watch.status(), **status(self.resolved)}

@@ -66,6 +66,16 @@ async def test_health_can_fail(health: Health, answers: tuple[int, int, int]) ->
         assert tuple([(await fetch(admin, path)).status_code for path in paths]) == answers
 
 
+async def test_why_it_is_not_ready_is_a_line_each() -> None:
+    health = Health(ready=False, started=True, problems=("redis: it refuses connections", "vault: it is sealed"))
+    async with serving("0.0.0.0:0", health=lambda: health) as admin:
+        answer = await fetch(admin, "/readyz")
+        assert (answer.status_code, answer.text) == (503, "redis: it refuses connections\nvault: it is sealed\n")
+        assert (await fetch(admin, "/healthz")).text == "ok\n"
+    async with serving(health=Health) as admin:
+        assert (await fetch(admin, "/readyz")).text == "not yet, or no longer\n"
+
+
 @pytest.mark.parametrize(
     "path", ["/status", "/catalog", "/", "/status/", "/%73tatus", "//status", "/healthz/../status"]
 )

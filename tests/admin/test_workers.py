@@ -25,7 +25,7 @@ async def main(path, exchanges, ready):
         metrics.count(Record("egress/egress"))
     admin = Admin(
         f"unix://{path}",
-        health=lambda: Health(ready=ready == "ready", started=True),
+        health=lambda: Health(ready=ready == "ready", started=True, problems=tuple(filter(None, ready.split("|")[1:]))),
         metrics=lambda: expose(registry),
         status=lambda: {"exchanges": int(exchanges)},
         catalog=dict,
@@ -91,7 +91,8 @@ async def test_a_worker_that_was_killed_shows_and_comes_back(processes: Processe
     assert b'extproc_worker_up{worker="1"} 0' in exposition
     assert b'extproc_worker_up{worker="0"} 1' in exposition
     assert (await workers.status())["workers"]["1"] is None
-    assert not (await workers.health()).ready
+    health = await workers.health()
+    assert (health.ready, health.problems) == (False, ("worker 1: it does not answer",))
 
     await processes.start("1", 2)
     assert b'extproc_worker_up{worker="1"} 1' in await workers.metrics()
@@ -102,6 +103,21 @@ async def test_one_worker_that_is_not_ready_is_enough(processes: Processes) -> N
     workers = Workers({"0": await processes.start("0", 3), "1": await processes.start("1", 5, "starting")})
     health = await workers.health()
     assert (health.ready, health.started) == (False, True)
+    assert health.problems == ("worker 1: not yet, or no longer",)
+
+
+async def test_each_problem_names_its_worker(processes: Processes) -> None:
+    bad = await processes.start("1", 0, "|redis: it refuses connections|vault: it is sealed")
+    workers = Workers(
+        {"0": await processes.start("0", 0), "1": bad, "2": await processes.start("2", 0, "|redis: gone")}
+    )
+    health = await workers.health()
+    assert (health.live, health.ready, health.started) == (True, False, True)
+    assert health.problems == (
+        "worker 1: redis: it refuses connections",
+        "worker 1: vault: it is sealed",
+        "worker 2: redis: gone",
+    )
 
 
 async def test_a_worker_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

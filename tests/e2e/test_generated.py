@@ -269,7 +269,13 @@ def test_the_access_log_has_no_path_query_or_header(running: tuple[Scripted, Env
 
 @pytest.mark.parametrize(
     ("path", "allowed"),
-    [("/ready", True), ("/stats?filter=ext_proc", True), ("/config_dump", False), ("/quitquitquit", False)],
+    [
+        ("/ready", True),
+        ("/stats?filter=ext_proc", True),
+        ("/config_dump", True),
+        ("/runtime", False),
+        ("/quitquitquit", False),
+    ],
 )
 def test_admin_serves_only_what_is_needed(running: tuple[Scripted, Envoy], path: str, allowed: bool) -> None:
     status = admin_get(running[1].admin, path).split(b" ", 2)[1]

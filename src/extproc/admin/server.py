@@ -34,11 +34,14 @@ PUBLIC: Final = frozenset({"/healthz", "/readyz", "/startupz", "/metrics"})
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How it stands with this process. `ready` while it takes new exchanges, `started` from the first time it was ready."""
+    """How it stands with this process. `ready` while it takes new exchanges, `started` from the first time it did;
+    `problems` are sentences that say why it is not ready.
+    """
 
     live: bool = True
     ready: bool = False
     started: bool = False
+    problems: tuple[str, ...] = ()
 
 
 class Admin:
@@ -145,7 +148,10 @@ async def _value(source: Source[T]) -> T:
 
 def _told(source: Source[Health], good: Callable[[Health], bool]) -> Callable[[], Awaitable[web.Response]]:
     async def answer() -> web.Response:
-        return _text(200, "ok\n") if good(await _value(source)) else _text(503, "not yet, or no longer\n")
+        told = await _value(source)
+        if good(told):
+            return _text(200, "ok\n")
+        return _text(503, "".join(f"{problem}\n" for problem in told.problems) or "not yet, or no longer\n")
 
     return answer
 

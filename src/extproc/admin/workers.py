@@ -28,11 +28,18 @@ class Workers:
 
     async def health(self) -> Health:
         """All must be ready; one that does not answer is not. The parent itself lives while it answers."""
-        ready, started = await asyncio.gather(self._all("/readyz"), self._all("/startupz"))
+        ready, started = await asyncio.gather(self._each("/readyz"), self._all("/startupz"))
+        problems = tuple(
+            f"worker {name}: {line}"
+            for name, (status, text) in ready.items()
+            if status != 200
+            for line in text.decode("utf-8", "replace").splitlines()
+        )
         return Health(
             live=True,
-            ready=all(found is not None for found in ready.values()),
+            ready=all(status == 200 for status, _ in ready.values()),
             started=all(found is not None for found in started.values()),
+            problems=problems,
         )
 
     async def metrics(self) -> bytes:
@@ -44,17 +51,22 @@ class Workers:
         return {"workers": {name: None if told is None else orjson.loads(told) for name, told in found.items()}}
 
     async def _all(self, path: str) -> dict[str, bytes | None]:
+        """What is at `path`; None where it is not answered with 200."""
+        found = await self._each(path)
+        return {name: body if status == 200 else None for name, (status, body) in found.items()}
+
+    async def _each(self, path: str) -> dict[str, tuple[int, bytes]]:
         answers = await asyncio.gather(*(_ask(each, path) for each in self.sockets.values()))
         return dict(zip(self.sockets, answers, strict=True))
 
 
-async def _ask(unix_socket: Path, path: str) -> bytes | None:
-    """What is at `path`, or None if that is not answered with 200."""
+async def _ask(unix_socket: Path, path: str) -> tuple[int, bytes]:
+    """Status and body of what is at `path`; status 0 if nobody answers."""
     try:
         async with (
             ClientSession(connector=UnixConnector(str(unix_socket)), timeout=ClientTimeout(PATIENCE)) as session,
             session.get(f"http://localhost{path}") as response,
         ):
-            return await response.read() if response.status == 200 else None
+            return response.status, await response.read()
     except (ClientError, TimeoutError, OSError):
-        return None  # the caller shows it: not ready, `extproc_worker_up` 0, status null
+        return 0, b"it does not answer"  # the caller shows it: not ready, `extproc_worker_up` 0, status null

@@ -11,8 +11,8 @@ from extproc.envoy.listener import listener
 from extproc.envoy.plan import Json, Plan
 from extproc.envoy.shape import address, extension
 
-ADMIN_PATHS: Final = ("/ready", "/listeners", "/clusters", "/stats")
-"""What operators and `extproc run` read. Nothing that changes Envoy, and not the configuration's dump."""
+ADMIN_PATHS: Final = ("/ready", "/listeners", "/clusters", "/stats", "/config_dump")
+"""What operators, `extproc run` and `extproc doctor` read. Nothing that changes Envoy; of keys the dump has only the files."""
 
 SYSTEM_CA: Final = (
     Path("/etc/ssl/certs/ca-certificates.crt"),

@@ -15,6 +15,8 @@ def status(resolved: Resolved) -> dict[str, Any]:
         "gateway": resolved.gateway,
         "trafficPolicy": resolved.settings.traffic_policy,
         "authentication": resolved.settings.authentication,
+        "listen": [listen.address for listen in resolved.settings.listen],
+        "needs": needs(resolved),
         "chains": [
             {
                 "route": str(route) if route else None,
@@ -28,6 +30,16 @@ def status(resolved: Resolved) -> dict[str, Any]:
             {"condition": one.kind, "reason": one.reason, "message": one.message, "place": str(one.place)}
             for one in resolved.findings
         ],
+    }
+
+
+def needs(resolved: Resolved) -> dict[str, Any]:
+    """What Envoy must be configured for; `budget` is seconds, in which the server answers a message."""
+    return {
+        "requestBody": resolved.needs.request_body,
+        "responseBody": resolved.needs.response_body,
+        "maxBodyBytes": resolved.needs.max_body_bytes,
+        "budget": resolved.budget,
     }
 
 

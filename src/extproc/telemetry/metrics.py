@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from extproc.core.event import Record
 from extproc.core.journal import Decision, Skip
@@ -85,7 +85,18 @@ class Metrics:
         extensions = histogram(
             "extension_seconds", "Time that an extension took, the outside included.", "extension", "phase"
         )
+        up = Gauge(
+            "extproc_dependency_up",
+            "Whether a dependency answered the last question.",
+            ["dependency"],
+            registry=registry,
+        )
+        self._dependencies = cache(up.labels)
         self._phases, self._extensions = cache(phases.labels), cache(extensions.labels)
+
+    def dependency(self, name: str, up: bool) -> None:
+        """What the last question to a dependency found out."""
+        self._dependencies(name).set(up)
 
     def count(self, record: Record) -> None:
         """One exchange that has ended."""
