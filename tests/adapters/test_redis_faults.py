@@ -8,6 +8,7 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+import uvloop
 from redis.crc import key_slot
 
 from extproc.adapters.redis import RedisCounters
@@ -19,6 +20,8 @@ from extproc.ports import Algorithm, Demand
 from tests.adapters.redis_server import BINARY, MISSING, RedisServer, free_port, redis_server
 from tests.e2e.certificates import Authority
 from tests.e2e.processes import short_directory
+from tests.faults.background import Background
+from tests.faults.proxy import Mode, Proxy
 
 needs_redis = pytest.mark.skipif(BINARY is None, reason=MISSING)
 DEMAND = Demand(b"c", Algorithm.SLIDING_WINDOW, 1000, 60.0, 1000)
@@ -353,3 +356,27 @@ async def test_closing_ends_every_wait(server: RedisServer) -> None:
     assert all(isinstance(result, Unavailable) and "closed" in str(result) for result in results)
     with pytest.raises(Unavailable, match="closed"):
         await counters.take([DEMAND])
+
+
+@needs_redis
+def test_a_reset_while_idle_is_an_outage_at_once_under_uvloop_too() -> None:
+    """uvloop says RuntimeError where asyncio says OSError; a call must not wait for it until its caller gives up."""
+
+    async def reset_and_take(port: int, proxy: Proxy) -> None:
+        counters = RedisCounters(f"redis://127.0.0.1:{port}/0", 0.5)
+        demand = Demand(b"reset", Algorithm.FIXED_WINDOW, 10, 60.0, 10)
+        assert (await counters.take([demand])).admitted
+        proxy.become(Mode.REFUSE)
+        await asyncio.sleep(0.05)  # the reset arrives
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(counters.take([demand]), 2)
+        await counters.close()
+
+    with redis_server() as server:
+        background = Background()
+        proxy = Proxy(background, server.port)
+        try:
+            uvloop.run(reset_and_take(proxy.port, proxy))
+        finally:
+            proxy.close()
+            background.stop()

@@ -42,6 +42,13 @@ VARIANTS: Final[Mapping[str, str]] = MappingProxyType(
 class Durable(Bao):
     """On disk. A node alone elects itself at once: by default it takes up to ten seconds over it."""
 
+    def _initialise(self) -> None:
+        try:
+            super()._initialise()
+        except BaseException:
+            self.stop()
+            raise
+
     def start(self) -> None:
         config = self.folder / "bao.hcl"
         text = config.read_text()

@@ -46,7 +46,9 @@ class Bao:
         self._session.trust_env = False
         text = AUDIT.format(folder=folder)
         if storage:
-            place = f'path = "{folder}/data"\n  node_id = "one"' if storage == "raft" else ""
+            place = (
+                f'path = "{folder}/data"\n  node_id = "one"\n  performance_multiplier = 1' if storage == "raft" else ""
+            )
             ports = {"port": self.port, "cluster": free_port()}
             text += SERVER.format(storage=storage, place=place, **ports)
             (folder / "data").mkdir()

@@ -25,7 +25,8 @@ CONNECT_SECONDS: Final = 1.0
 Reply = object
 """What Redis answers, or a ResponseError that the server's state does not explain."""
 
-TROUBLE: Final = (RedisError, OSError, TimeoutError, EOFError)
+TROUBLE: Final = (RedisError, OSError, TimeoutError, EOFError, RuntimeError)
+"""What a connection fails with. RuntimeError is what uvloop says of a write to one that was reset."""
 
 
 @dataclass(slots=True)
@@ -172,6 +173,9 @@ class Node:
         except TROUBLE as error:
             self.breaker.failed()
             self._fail(batch, sentence(error))
+        except Exception:
+            self._fail(batch, "the connection failed in a way that nobody foresaw")
+            raise
         finally:
             self._fail(batch if self._closed else (), "closed")
             if well and not self._closed:
