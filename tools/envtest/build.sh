@@ -2,7 +2,7 @@
 # Get the two binaries of a control plane for tests, kube-apiserver and etcd, and print the directory that holds them:
 #   KUBEBUILDER_ASSETS=$(tools/envtest/build.sh)
 # kube-apiserver is built from its Go module, at the version and with the hashes that go.mod and go.sum pin; etcd is the one on
-# the PATH. Where both are there already, nothing is done. Everything lies outside the tree, in the home below (Go's caches take 3 GB).
+# the PATH, or Debian's, installed where that is allowed. Where both are there already, nothing is done. Everything lies outside the tree, in the home below (Go's caches take 3 GB).
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,6 +16,12 @@ fail() {
 }
 
 if [ ! -x "$assets/etcd" ]; then
+    # Its service would start by itself; the tests start their own.
+    if ! command -v etcd >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+        apt-get install -y -qq --no-install-recommends etcd-server >/dev/null 2>&1 ||
+            { apt-get update -qq && apt-get install -y -qq --no-install-recommends etcd-server; } >/dev/null 2>&1 || true
+    fi
     etcd=$(command -v etcd) || fail "etcd is not on the PATH: apt-get install etcd-server (its service is not needed)"
     mkdir -p "$assets"
     ln -sf "$etcd" "$assets/etcd"
