@@ -20,9 +20,6 @@ from extproc_filters.pii.work import SLICE, Work
 MARK: Final = "\ufeff"
 """A byte order mark: kept, and no part of any document (RFC 8259 section 8.1)."""
 
-DIGESTS: Final = frozenset({"content-digest", "content-md5", "digest", "etag", "repr-digest"})
-"""What says something about the bytes of the body, and is wrong once they are others."""
-
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -48,7 +45,6 @@ class Redaction:
     headers: Collection[str] = ()
     found: Counter[str] = field(default_factory=Counter)
     _intake: Intake = field(init=False)
-    _changed: bool = False
 
     def __post_init__(self) -> None:
         self._intake = Intake(self.coding, self.limit)
@@ -69,15 +65,13 @@ class Redaction:
     def conclude(self) -> Verdict:
         if self.task.block and self.found:
             return deny("pii_blocked", f"the body holds {', '.join(sorted(self.found))}")
-        stale = DIGESTS.intersection(self.headers) if self._changed else frozenset()
-        coding = {"content-encoding"}.intersection(self.headers)
-        return Continue(remove_headers=tuple(sorted(stale | coding)), report=dict(sorted(self.found.items())))
+        coding = tuple({"content-encoding"}.intersection(self.headers))
+        return Continue(remove_headers=coding, report=dict(sorted(self.found.items())))
 
     def _work(self, result: list[bytes]) -> Work[None]:
         body = self._intake.whole()
         edits, edited = yield from self._edited(body)
         self.found = count(edits)
-        self._changed = edited is not None or self.coding is not None
         result.append(body if edited is None else edited)
 
     def _edited(self, body: bytes) -> Work[tuple[list[Edit], bytes | None]]:

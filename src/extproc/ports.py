@@ -191,10 +191,6 @@ class FilterContext:
     outside: Outside
 
     @property
-    def gateway_scope(self) -> bool:
-        return self.scope.startswith("Gateway/")
-
-    @property
     def backend_scope(self) -> str | None:
         """The Backend (`namespace/name`) that this extension is attached to, if it is."""
         kind, _, name = self.scope.partition("/")

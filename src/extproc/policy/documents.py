@@ -160,10 +160,6 @@ class ExtProcConfiguration(Model):
     def gateway_namespace(self) -> str:
         return self.gateway.partition("/")[0]
 
-    @property
-    def gateway_name(self) -> str:
-        return self.gateway.partition("/")[2]
-
 
 class BackendTLS(Model):
     """How Envoy connects. `ca` (default: the system's), `cert` and `key` are paths relative to the document's file."""
