@@ -16,7 +16,8 @@ from extproc.core.chain import Chain
 from extproc.core.event import BodyMode, Event, Outcome, Record
 from extproc.core.headers import Headers
 from extproc.core.secret import Secret
-from extproc.core.session import Engine, Selection, Session
+from extproc.core.engine import Engine, Selection
+from extproc.core.session import Session
 from extproc.testing import FixedPolicy, body, chain, headers, link, response
 from extproc.wire.codec import decode, encode, parse, serialize
 from extproc.wire.pace import PACE

@@ -9,7 +9,7 @@ from typing import Final
 
 from extproc.core.admission import Admission
 from extproc.core.event import Record
-from extproc.core.session import Engine
+from extproc.core.engine import Engine
 from extproc.outside import Connected, Offline
 from extproc.policy.documents import Listen, ListenTLS
 from extproc.policy.read import load

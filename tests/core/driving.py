@@ -46,7 +46,7 @@ class Clock:
         self.pauses += 1
 
     def pace(self) -> Pace:
-        return Pace(lambda: self.time, self.bounded, self.pause)
+        return Pace(lambda: self.time, self.bounded, self.pause, drive)
 
 
 @dataclass

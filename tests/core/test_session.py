@@ -254,7 +254,7 @@ def test_responses_are_masked_when_a_credential_went_out() -> None:
         ((link("b", Says(), Phase.REQUEST_BODY),), True, Modes(NONE)),
         ((link("b", Says(), Phase.REQUEST_BODY, when=lambda _: False),), False, Modes(NONE)),
         ((link("h", Says(), Phase.RESPONSE_HEADERS),), False, Modes(NONE, True)),
-        ((link("b", Says(), Phase.RESPONSE_BODY),), False, Modes(NONE, True, BUFFERED)),
+        ((link("b", Says(), Phase.RESPONSE_BODY),), False, Modes(NONE, True, BUFFERED, True)),
     ],
 )
 def test_what_nobody_wants_is_switched_off(links: tuple[Link, ...], end: bool, modes: Modes) -> None:

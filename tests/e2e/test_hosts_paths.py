@@ -9,7 +9,7 @@ import pytest
 from extproc.compose import configure
 from extproc.core.headers import Headers
 from extproc.core.message import Request, read_request
-from extproc.core.session import Selection
+from extproc.core.engine import Selection
 from tests.e2e.gateway import AUTHN, INJECT, KEY, Gateway, backend, gateway, policy
 from tests.e2e.processes import Stub
 

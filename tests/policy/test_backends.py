@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.core.session import Selection
+from extproc.core.engine import Selection
 from extproc.core.verdict import Respond
 from extproc.policy.findings import FindingKind
 from tests.policy.samples import AUTHN, SETTINGS, backend, marked_line, policy, refused, request, resolved

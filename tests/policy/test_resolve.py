@@ -6,7 +6,7 @@ import pytest
 
 from extproc.core.link import Degraded, Scope
 from extproc.core.phase import Phase
-from extproc.core.session import Selection
+from extproc.core.engine import Selection
 from extproc.errors import Cause, ConfigError, Place, Refused
 from extproc.policy.findings import FindingKind
 from extproc.policy.read import load

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from extproc.core.headers import Headers
 from extproc.core.message import Request
-from extproc.core.session import Selection
+from extproc.core.engine import Selection
 from extproc.core.verdict import Respond
 from extproc.policy.gateway_api import RouteMatch
 from extproc.policy.matching import Match, patterns

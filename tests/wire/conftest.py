@@ -20,7 +20,7 @@ from extproc.core.link import Link
 from extproc.core.message import Request
 from extproc.core.peer import Backend
 from extproc.core.phase import Phase
-from extproc.core.session import Engine, Selection
+from extproc.core.engine import Engine, Selection
 from extproc.core.verdict import Continue, Verdict
 from extproc.wire.codec import mask
 from extproc.wire.grpcio import Server

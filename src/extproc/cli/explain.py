@@ -14,6 +14,7 @@ from extproc.cli.options import AsJson, Config
 from extproc.compose import configure
 from extproc.core.admission import Admission
 from extproc.core.chain import Chain
+from extproc.core.engine import Engine, Policy, Selection
 from extproc.core.event import BodyMode, Event, Outcome, Record
 from extproc.core.exchange import Exchange
 from extproc.core.filter import Authenticator
@@ -21,11 +22,14 @@ from extproc.core.headers import Headers, apply, text
 from extproc.core.message import Request, read_request
 from extproc.core.peer import Peer
 from extproc.core.phase import Direction, Part, Phase
-from extproc.core.session import Engine, Policy, Selection, Session
+from extproc.core.session import Session
 from extproc.core.verdict import Continue, Respond, Verdict
 from extproc.policy.resolved import Resolved
 from extproc.wire.codec import mask
-from extproc.wire.pace import PACE
+from extproc.wire.pace import PACE, settled
+
+SETTLING = 2.0
+"""Seconds to wait for what the extensions settle when the exchange is over."""
 
 NAME = "explain"
 NEEDS_ARGUMENTS = True
@@ -165,10 +169,11 @@ async def _play(policy: Explained, fields: Headers, body: bytes | None, cluster:
     }
     strictest = (BodyMode.BUFFERED, BodyMode.BUFFERED)
     first = Event(Direction.REQUEST, Part.HEADERS, fields, b"", body is None, attributes, strictest)
-    outcomes = [await session.step(first)]
+    outcomes = [*await session.step(first)]
     if body is not None and not outcomes[0].respond:
-        outcomes.append(await session.step(Event(Direction.REQUEST, Part.BODY, body=body, end=True)))
+        outcomes += await session.step(Event(Direction.REQUEST, Part.BODY, body=body, end=True))
     session.close()
+    await settled(SETTLING)
     return _told(policy, attributes["xds.cluster_name"], fields, body, outcomes, records[0])
 
 

@@ -1,12 +1,12 @@
 """The extensions of one exchange, in order; and what happens when one of them denies, fails, or takes too long."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from extproc.core.exchange import Exchange
-from extproc.core.filter import BodyFilter, BodyTransformer
+from extproc.core.filter import BodyFilter, BodyTransformer, EndOfBody, Reading
 from extproc.core.journal import Journal
 from extproc.core.link import Link, Pace
 from extproc.core.phase import Phase
@@ -96,6 +96,18 @@ class Chain:
             return links
         return tuple(link for link in links if self.lacks_peer(link, state) or _holds(link, state))
 
+    def reading(self, phase: Phase, state: State) -> Reading:
+        """How much of the body the extensions of this exchange need. One that lacks its peer needs it all, and denies.
+
+        Raises:
+            ExpressionError: a `when` has no value.
+        """
+        links = self.active(phase, state)
+        readings = (
+            Reading.WHOLE if self.lacks_peer(link, state) else link.reading(phase, state.view(link)) for link in links
+        )
+        return max(readings, default=Reading.NOTHING)
+
     async def run(self, phase: Phase, state: State, turn: Turn) -> State | tuple[State, Denial]:
         """Run the links of `phase` over `state`, each seeing the result of the one before.
 
@@ -116,18 +128,31 @@ class Chain:
             if isinstance(result, Denial):
                 turn.journal.decided(link.name, phase, turn.pace.now() - started, result.respond.code)
                 await _give_back(taken, phase, turn.pace)
-                return state, result
+                return state.forgetting(link.name for link, _ in taken), result
             if result is not None:
                 turn.journal.decided(link.name, phase, turn.pace.now() - started)
                 state = result
         if denial := turn.settle(phase, state):
             await _give_back(taken, phase, turn.pace)
-            return state, denial
+            return state.forgetting(link.name for link, _ in taken), denial
         return state
 
 
 async def _one(link: Link, phase: Phase, state: State, turn: Turn) -> State | Denial | None:
-    """`state` after `link`, or its denial; None if it did not run, or failed and was passed over.
+    """`state` after `link`, or its denial; None if it did not run, or failed and was passed over."""
+
+    def deciding(exchange: Exchange) -> Awaitable[Verdict]:
+        if link.transforming and phase.has_body:
+            return _decide_and_transform(link, link.transforming, phase, exchange, turn.pace)
+        return link.filter.decide(phase, exchange)
+
+    return await attempt(link, phase, state, turn, deciding)
+
+
+async def attempt(
+    link: Link, phase: Phase, state: State, turn: Turn, deciding: Callable[[Exchange], Awaitable[Verdict]]
+) -> State | Denial | None:
+    """What `link` makes of `state` by `deciding`, or its denial; None if it did not run, or failed and was passed over.
 
     Once the budget is spent every link left fails with a timeout, so the first that is not open for it denies.
     """
@@ -136,13 +161,8 @@ async def _one(link: Link, phase: Phase, state: State, turn: Turn) -> State | De
         if not _holds(link, state):
             return None
         seconds = min(link.timeout, turn.left())
-        exchange = state.view(link)
-        if link.transforming and phase.has_body:
-            deciding = _decide_and_transform(link, link.transforming, phase, exchange, turn.pace)
-        else:
-            deciding = link.filter.decide(phase, exchange)
-        verdict = await turn.pace.bounded(deciding, seconds)
-        return _judge(link, phase, state, verdict)
+        verdict = await turn.pace.bounded(deciding(state.view(link)), seconds)
+        return judge(link, phase, state, verdict)
     except ExpressionError as error:
         return Denial(deny("policy_error", f"{link.name}: {error}"), link.name, phase, Cause.DEFECT)
     except TimeoutError:
@@ -150,7 +170,7 @@ async def _one(link: Link, phase: Phase, state: State, turn: Turn) -> State | De
     except Failure as error:
         failure = error
     except Exception as error:  # noqa: BLE001 - a filter may raise anything; its failOpen decides, and nothing passes unseen
-        failure = Defect(_where(error))
+        failure = defect(error)
     if failure.cause in link.covers:
         turn.journal.skipped(link.name, phase, failure.cause, str(failure), turn.pace.now() - started)
         return None
@@ -176,7 +196,11 @@ async def _decide_and_transform(
     if not isinstance(verdict, Continue):
         return verdict
     transformer = filter_.transformer(phase, exchange)
-    return verdict if transformer is None else _joined(verdict, *await _transform(transformer, phase, exchange, pace))
+    if transformer is None:
+        return verdict
+    body, last = await _transform(transformer, phase, exchange, pace)
+    watched = link.reading(phase, exchange) is Reading.WATCH
+    return _joined(verdict, None if watched else body, last)
 
 
 async def _transform(
@@ -186,10 +210,13 @@ async def _transform(
     message = exchange.response if phase.is_response else exchange.request
     body = (message.body if message else None) or b""
     done: list[bytes] = []
-    for start in range(0, len(body), SLICE):
-        if start:
-            await pace.pause()
-        done.append(transformer.feed(body[start : start + SLICE]))
+    try:
+        for start in range(0, len(body), SLICE):
+            if start:
+                await pace.pause()
+            done.append(transformer.feed(body[start : start + SLICE]))
+    except EndOfBody as end:
+        return b"".join((*done, end.last)), transformer.conclude()
     for number, rest in enumerate(transformer.finish()):
         if number:
             await pace.pause()
@@ -197,7 +224,7 @@ async def _transform(
     return b"".join(done), transformer.conclude()
 
 
-def _joined(first: Continue, body: bytes, last: Verdict) -> Verdict:
+def _joined(first: Continue, body: bytes | None, last: Verdict) -> Verdict:
     """What `decide` and the transformer said, as one verdict."""
     if not isinstance(last, Continue):
         return last
@@ -214,7 +241,7 @@ def _joined(first: Continue, body: bytes, last: Verdict) -> Verdict:
     )
 
 
-def _judge(link: Link, phase: Phase, state: State, verdict: object) -> State | Denial:
+def judge(link: Link, phase: Phase, state: State, verdict: object) -> State | Denial:
     """What a verdict makes of `state`. Raises: Defect, if it is none or asks for what no filter may."""
     if isinstance(verdict, Continue):
         if verdict.body is not None and link.room is not None and len(verdict.body) > link.room:
@@ -237,10 +264,10 @@ async def _give_back(taken: list[tuple[Link, Exchange]], phase: Phase, pace: Pac
                 await pace.bounded(link.compensating.give_back(phase, exchange), link.timeout)
 
 
-def _where(error: Exception) -> str:
-    """The kind and place of a defect, without its text: that may hold a header or a body."""
+def defect(error: Exception) -> Defect:
+    """The kind and place of what a filter raised, without its text: that may hold a header or a body."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
     place = f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
-    return f"{type(error).__name__}{place}"
+    return Defect(f"{type(error).__name__}{place}")

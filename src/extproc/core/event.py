@@ -41,17 +41,21 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """A whole `mode_override`: what is not said would mean NONE to Envoy (PROTOCOL 2.6)."""
+    """A whole `mode_override`: what is not said would mean NONE to Envoy (PROTOCOL 2.6). Request trailers always come, so
+    that they can be removed.
+    """
 
     request_body: BodyMode = BodyMode.NONE
     response_headers: bool = False
     response_body: BodyMode = BodyMode.NONE
+    response_trailers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The answer to one event. With `respond` the client gets that and nothing else counts; else the message goes on with
     these changes. `body` None leaves the body alone. `path` is the new request target, `hidden_query` belongs to its end.
+    `end` is there only where bodies are streamed both ways: whether this piece is the last.
     """
 
     direction: Direction
@@ -60,6 +64,7 @@ class Outcome:
     path: str | None = None
     hidden_query: tuple[tuple[str, Secret], ...] = ()
     body: bytes | None = None
+    end: bool | None = None
     modes: Modes | None = None
     metadata: Mapping[str, Any] | None = None
     respond: Respond | None = None
@@ -83,4 +88,5 @@ class Record:
     failure: str = ""
     decisions: tuple[Decision, ...] = ()
     skips: tuple[Skip, ...] = ()
+    unsettled: tuple[Skip, ...] = ()
     reports: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)

@@ -1,9 +1,11 @@
 """What a filter is: a class with a `Config` model, the phases it supports, and one verb.
 
-Optional abilities are separate small protocols: transform a body, establish the peer, give back what was taken.
+Optional abilities are separate small protocols: transform a body, say how much of it is needed, establish the peer, give
+back what was taken, settle it when its price is known.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
 from typing import ClassVar, Protocol, runtime_checkable
 
 from extproc.core.exchange import Exchange
@@ -26,11 +28,34 @@ class Filter(Protocol):
         ...
 
 
+class Reading(IntEnum):
+    """How much of a body a filter needs, from the least to the most. The largest among the extensions of an exchange decides
+    how Envoy sends it (DESIGN section 4, body modes).
+    """
+
+    NOTHING = 0
+    """Leaves the body alone."""
+    WATCH = 1
+    """Sees each piece and changes none."""
+    STREAM = 2
+    """Rewrites pieces as they pass, and may hold some back."""
+    WHOLE = 3
+    """All of it, before any leaves."""
+
+
+class EndOfBody(Exception):
+    """Raised by `feed`: the body ends here, with `last`. What would follow never leaves."""
+
+    def __init__(self, last: bytes = b"") -> None:
+        super().__init__("the body ends here")
+        self.last = last
+
+
 class BodyTransformer(Protocol):
     """One body, as it passes. Written once for buffered and streamed bodies; made anew for each exchange."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take at most 64 KiB and give what may leave already."""
+        """Take at most 64 KiB and give what may leave already. Raises: Failure, EndOfBody."""
         ...
 
     def finish(self) -> Iterable[bytes]:
@@ -40,7 +65,9 @@ class BodyTransformer(Protocol):
         ...
 
     def conclude(self) -> Verdict:
-        """What was found, after `finish`. A `body` in it is ignored: the body is what was given."""
+        """What was found: after `finish`, or as far as it came, of a body that broke off. A `body` in it is ignored: the body
+        is what was given. Of a streamed body the headers have left by then: what this says of them is a defect.
+        """
         ...
 
 
@@ -54,6 +81,17 @@ class BodyFilter(Filter, Protocol):
     max_body_bytes: int
 
     def transformer(self, phase: Phase, exchange: Exchange) -> BodyTransformer | None: ...
+
+
+@runtime_checkable
+class Streaming(BodyFilter, Protocol):
+    """A body filter that says for each exchange how much of the body it needs; any other needs the WHOLE."""
+
+    def reading(self, phase: Phase, exchange: Exchange) -> Reading:
+        """Asked when the headers of the message are decided. Unless the body is buffered, `decide` and `transformer` follow at
+        once, and what they change in the headers leaves with them; the body itself they do not see.
+        """
+        ...
 
 
 @runtime_checkable
@@ -79,4 +117,20 @@ class Compensating(Filter, Protocol):
 
     async def give_back(self, phase: Phase, exchange: Exchange) -> None:
         """Undo what `decide` took; `exchange.state` is what it left."""
+        ...
+
+
+@runtime_checkable
+class Settling(Filter, Protocol):
+    """A filter that takes something whose price is known only when the exchange is over."""
+
+    async def settle(self, exchange: Exchange, *, reached: bool) -> Mapping[str, int | str]:
+        """The exchange is over, however it ended. `exchange.state` is what this extension left last; `reached`: the request
+        may have reached an upstream. Returns a report, as `Continue` has one.
+
+        Asked once, in a task of its own, if the extension left a state and was not asked to give back.
+
+        Raises:
+            Failure: it stays as it was taken.
+        """
         ...

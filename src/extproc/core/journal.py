@@ -18,7 +18,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """An extension that failed, and was passed over because its failOpen covers the cause."""
+    """An extension that failed, and was passed over because its failOpen covers the cause, or because all was over."""
 
     extension: str
     phase: Phase
@@ -29,10 +29,13 @@ class Skip:
 
 @dataclass(slots=True)
 class Journal:
-    """Append-only, one for each exchange. Undoing a change does not undo that it was tried."""
+    """Append-only, one for each exchange. Undoing a change does not undo that it was tried. `unsettled` are extensions that
+    could not settle what they took when the exchange was over.
+    """
 
     decisions: list[Decision] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
+    unsettled: list[Skip] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.decisions) + len(self.skips)

@@ -1,12 +1,12 @@
 """One extension in its place: the operator's half of it. The author's half is the filter."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from extproc.core.exchange import Exchange
-from extproc.core.filter import Authenticator, BodyFilter, Compensating, Filter, Following
+from extproc.core.filter import Authenticator, BodyFilter, Compensating, Filter, Following, Reading, Settling, Streaming
 from extproc.core.phase import Phase
 from extproc.core.verdict import Verdict
 from extproc.errors import Cause, Unsupported
@@ -49,7 +49,9 @@ class Link:
     phases: frozenset[Phase] = field(init=False)
     authenticator: Authenticator | None = field(init=False)
     transforming: BodyFilter | None = field(init=False)
+    streaming: Streaming | None = field(init=False)
     compensating: Compensating | None = field(init=False)
+    settling: Settling | None = field(init=False)
     room: int | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,13 +61,24 @@ class Link:
         object.__setattr__(self, "phases", frozenset({self.phase}) | follow_ups)
         object.__setattr__(self, "authenticator", filter_ if isinstance(filter_, Authenticator) else None)
         object.__setattr__(self, "transforming", filter_ if isinstance(filter_, BodyFilter) else None)
+        object.__setattr__(self, "streaming", filter_ if isinstance(filter_, Streaming) else None)
         object.__setattr__(self, "compensating", filter_ if isinstance(filter_, Compensating) else None)
+        object.__setattr__(self, "settling", filter_ if isinstance(filter_, Settling) else None)
         reads = getattr(filter_, "max_body_bytes", None)
         object.__setattr__(self, "room", None if reads is None else 2 * reads + 64 * 1024)
 
     @property
     def authenticates(self) -> bool:
         return self.authenticator is not None
+
+    def reading(self, phase: Phase, exchange: Exchange) -> Reading:
+        """How much of the body it needs. One that cannot say gets all of it, and fails there: nothing passes unseen."""
+        if self.streaming is None:
+            return Reading.WHOLE
+        try:
+            return Reading(self.streaming.reading(phase, exchange))
+        except Exception:  # noqa: BLE001 - whatever it was, `decide` meets it again, with the body
+            return Reading.WHOLE
 
     @property
     def order(self) -> tuple[int, Scope, str]:
@@ -88,9 +101,10 @@ class Degraded:
 @dataclass(frozen=True, slots=True)
 class Pace:
     """Time, handed in: `now` in seconds (monotonic), `bounded` runs an awaitable for at most so many seconds (raises
-    TimeoutError), `pause` lets others run.
+    TimeoutError), `pause` lets others run, `spawn` runs what must go on when an exchange has ended.
     """
 
     now: Callable[[], float]
     bounded: Callable[[Awaitable[T], float], Awaitable[T]]
     pause: Callable[[], Awaitable[None]]
+    spawn: Callable[[Coroutine[Any, Any, None]], None]

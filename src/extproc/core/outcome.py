@@ -5,7 +5,7 @@ from typing import Final
 
 from extproc.core.chain import Chain
 from extproc.core.event import BodyMode, Event, Outcome
-from extproc.core.headers import difference
+from extproc.core.headers import Headers, difference
 from extproc.core.message import Message, Request
 from extproc.core.phase import Part, Phase
 from extproc.core.secret import Secret
@@ -31,6 +31,11 @@ def changed(event: Event, before: Message, after: Message) -> Outcome | Respond:
         return deny("bad_request", "more header changes than Envoy takes")
     path, hidden = _path_change(before, after)
     return Outcome(event.direction, event.part, change, path, hidden, body)
+
+
+def rewritten(headers: Headers) -> Headers:
+    """The headers of a body that is rewritten as it passes: without what speaks of the old one."""
+    return headers.without(STALE | {"content-length"})
 
 
 def _path_change(before: Message, after: Message) -> tuple[str | None, tuple[tuple[str, Secret], ...]]:

@@ -25,6 +25,7 @@ def record(gateway: str, request_id: str, state: State | None, denial: Denial | 
         failure=(denial.failure or "") if denial else "",
         decisions=tuple(journal.decisions),
         skips=tuple(journal.skips),
+        unsettled=tuple(journal.unsettled),
         reports=state.reports if state else {},
     )
 

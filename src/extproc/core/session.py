@@ -1,29 +1,29 @@
-"""One exchange as a conversation: each event is answered with one outcome, or refused with a ProtocolError."""
+"""One exchange as a conversation: each event is answered, or refused with a ProtocolError."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from extproc.core.admission import Admission
-from extproc.core.chain import UNAUTHENTICATED, Chain, Denial, Turn
-from extproc.core.event import BodyMode, Event, Modes, Outcome, Record
+from extproc.core.chain import Chain, Denial, Turn
+from extproc.core.closing import UNREACHED, settle, unsettled
+from extproc.core.engine import OURS, Engine
+from extproc.core.event import Event, Outcome, Record
+from extproc.core.filter import Reading
 from extproc.core.headers import Headers, difference
 from extproc.core.journal import Journal
-from extproc.core.link import Link, Pace
+from extproc.core.link import Link
 from extproc.core.message import Message, Request, Response, read_request, read_response
-from extproc.core.outcome import changed, modes_refused
-from extproc.core.peer import Backend, Route
+from extproc.core.outcome import changed, modes_refused, rewritten
 from extproc.core.phase import FOLLOWERS, Direction, Part, Phase
 from extproc.core.record import metadata, record
-from extproc.core.secret import Secret, may_reach
+from extproc.core.secret import may_reach
 from extproc.core.state import State
+from extproc.core.stream import Broken, Pipe, opened
 from extproc.core.verdict import Respond, deny
+from extproc.core.wants import Wants, wants
 from extproc.errors import Cause, ExpressionError, ProtocolError
-
-OURS: Final = "x-extproc-"
-"""Headers of this prefix are ours: what a client sends under it is removed."""
 
 DETAILS: Final = "response.code_details"
 VIA_UPSTREAM: Final = "via_upstream"
@@ -38,56 +38,10 @@ PHASES: Final[Mapping[Direction, tuple[Phase, Phase]]] = MappingProxyType(
     }
 )
 
-
 NO_CHAIN: Final = Chain()
 
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What the configuration has for a request."""
-
-    chain: Chain
-    route: Route | None = None
-    backend: Backend | None = None
-
-
-class Policy(Protocol):
-    """The configuration as the engine asks it; immutable, so a session keeps the one it began with."""
-
-    @property
-    def gateway(self) -> str:
-        """namespace/name."""
-        ...
-
-    @property
-    def budget(self) -> float:
-        """Seconds for the work on one message."""
-        ...
-
-    @property
-    def identity_headers(self) -> frozenset[str]:
-        """Removed from every request, before anybody looks."""
-        ...
-
-    @property
-    def request_trailers(self) -> frozenset[str]:
-        """Those that may pass."""
-        ...
-
-    def select(self, request: Request, cluster: str) -> Selection | Respond: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """What all exchanges of a process share. `mask` replaces what secrets hide in header values; `tell` gets the record of
-    each exchange that has ended.
-    """
-
-    policy: Policy
-    pace: Pace
-    admission: Admission
-    mask: Callable[[Headers, tuple[Secret, ...]], Headers]
-    tell: Callable[[Record], None]
+Answers = tuple[Outcome, ...]
+"""One answer for each message; none or several where a body is streamed both ways."""
 
 
 @dataclass(slots=True)
@@ -98,17 +52,19 @@ class Session:
     _last: dict[Direction, Part | None] = field(default_factory=lambda: dict.fromkeys(Direction))
     _ended: set[Direction] = field(default_factory=set)
     _bodies: set[Direction] = field(default_factory=set)
+    _pipes: dict[Direction, Pipe] = field(default_factory=dict)
     _state: State | None = None
     _chain: Chain = NO_CHAIN
-    _wanted: dict[Phase, bool] = field(default_factory=dict)
+    _wants: Wants = field(default_factory=Wants)
     _local: bool = False
+    _reached: bool = False
     _denial: Denial | None = None
     _peer: str | None = None
     _request_id: str = ""
     _journal: Journal = field(default_factory=Journal)
     _told: int = -1
 
-    async def step(self, event: Event) -> Outcome:
+    async def step(self, event: Event) -> Answers:
         """Answer one message.
 
         Raises:
@@ -121,25 +77,39 @@ class Session:
             self._denial = self._denial or Denial(deny("policy_error", str(error)), "", phase, Cause.DEFECT)
             raise
 
-    async def _answer(self, event: Event) -> Outcome:
+    def close(self) -> None:
+        """The exchange is over: leave, settle, and tell."""
+        if self._peer is not None:
+            self.engine.admission.leave(self._peer)
+            self._peer = None
+        if self._local:
+            return
+        for pipe in self._pipes.values():
+            self._state = pipe.break_off(self._known(), self._turn())
+        links = unsettled(self._chain, self._state)
+        if links:
+            self.engine.pace.spawn(self._settle(links))
+        else:
+            self.engine.tell(self._record())
+
+    async def _settle(self, links: list[Link]) -> None:
+        known = self._known()
+        self._state = await settle(links, known, self._journal, self.engine.pace, reached=self._reached)
+        self.engine.tell(self._record())
+
+    async def _answer(self, event: Event) -> Answers:
+        if self._denial and event.direction in self._pipes:
+            return ()  # of a stream that was broken off, more may have been on its way
         self._check_order(event)
         if self._local:
-            return Outcome(event.direction, event.part)
+            return (Outcome(event.direction, event.part),)
         if event.part is Part.TRAILERS:
             return await self._trailers(event)
         if event.part is Part.BODY:
             return await self._body(event)
         if event.direction is Direction.REQUEST:
-            return await self._request_headers(event)
-        return await self._response_headers(event)
-
-    def close(self) -> None:
-        """The exchange is over: leave, and tell."""
-        if self._peer is not None:
-            self.engine.admission.leave(self._peer)
-            self._peer = None
-        if not self._local:
-            self.engine.tell(self._record())
+            return (await self._request_headers(event),)
+        return (await self._response_headers(event),)
 
     def _check_order(self, event: Event) -> None:
         last = self._last[event.direction]
@@ -183,53 +153,145 @@ class Session:
             source=event.attributes.get("source.address", ""),
             proof=selection.chain.proof,
         )
-        outcome = await self._run(event, request, self._turn())
-        return outcome if outcome.respond else replace(outcome, modes=self._modes(ended=event.end))
+        outcome = await self._headers(event, request)
+        if outcome.respond:
+            return outcome
+        ends = replace(self._wants, request_body=Reading.NOTHING) if event.end else self._wants
+        return replace(outcome, modes=ends.modes())
 
     async def _response_headers(self, event: Event) -> Outcome:
         """What an upstream answered is proof that the request went out: it must have been judged whole."""
         state = self._known()
-        unjudged = self._wanted.get(Phase.REQUEST_BODY) and Direction.REQUEST not in self._bodies
-        if unjudged and event.attributes.get(DETAILS) == VIA_UPSTREAM:
+        details = event.attributes.get(DETAILS, "")
+        unjudged = self._wants.request_body is Reading.WHOLE and Direction.REQUEST not in self._bodies
+        if unjudged and details == VIA_UPSTREAM:
             raise ProtocolError("an upstream answered a request whose body this server never saw")
+        self._reached = self._reached and not UNREACHED.match(details)
         before = read_response(event.fields)
         masked = self.engine.mask(before.headers, state.secrets)
         self._state = replace(state, response=replace(before, headers=masked))
-        return await self._run(event, before, self._turn())
+        asked = self._wants
+        outcome = await self._headers(event, before)
+        if outcome.respond or event.end or self._wants is asked:
+            return outcome
+        return replace(outcome, modes=self._wants.modes())
 
-    async def _body(self, event: Event) -> Outcome:
-        phase = PHASES[event.direction][1]
-        if not self._wanted.get(phase):
-            return Outcome(event.direction, event.part)
+    async def _headers(self, event: Event, before: Message) -> Outcome:
+        """The headers phase, and what can be done of the body phase before there is a body: all of it where the headers end
+        the stream, nothing where it is needed whole.
+        """
+        direction, turn = event.direction, self._turn()
+        headers, body = PHASES[direction]
+        denial = await self._phase(headers, turn) or self._look_ahead(direction)
+        reading = self._wants.of(direction)
+        if not denial and event.end and reading is not Reading.NOTHING:
+            self._put_body(direction, b"")
+            denial = await self._phase(body, turn)
+        elif not denial and reading in (Reading.WATCH, Reading.STREAM):
+            denial = await self._open(direction, turn)
+        if denial:
+            return self._denied(event, denial)
+        self._let_go(direction, judged=event.end or reading is not Reading.WHOLE)
+        return self._changed(event, before)
+
+    def _look_ahead(self, direction: Direction) -> Denial | None:
+        """How much of the answer's body is needed, now that its headers are decided."""
+        if direction is Direction.REQUEST or self._wants.response_body is Reading.NOTHING:
+            return None
+        try:
+            found = self._chain.reading(Phase.RESPONSE_BODY, self._known())
+        except ExpressionError as error:
+            return Denial(deny("policy_error", str(error)), "", Phase.RESPONSE_BODY, Cause.DEFECT)
+        if found is not self._wants.response_body:
+            self._wants = replace(self._wants, response_body=found)
+        return None
+
+    async def _open(self, direction: Direction, turn: Turn) -> Denial | None:
+        """Make ready for a body that is to pass piece by piece."""
+        self._state, pipe = await opened(self._chain, PHASES[direction][1], self._known(), turn)
+        if isinstance(pipe, Denial):
+            return pipe
+        self._pipes[direction] = pipe
+        return None
+
+    def _let_go(self, direction: Direction, *, judged: bool) -> None:
+        """Once the whole of a request is judged, or as much as holds it back, it may reach an upstream."""
+        if direction is Direction.REQUEST and judged:
+            self._reached = True
+
+    async def _body(self, event: Event) -> Answers:
+        if pipe := self._pipes.get(event.direction):
+            return await self._piece(event, pipe)
+        if self._wants.of(event.direction) is Reading.NOTHING:
+            return (Outcome(event.direction, event.part),)
         if event.direction in self._bodies:
             raise ProtocolError(f"a second {event.direction} body, where the whole was to come at once")
         if not self.engine.admission.hold(len(event.body)):
-            return self._refuse(event, deny("policy_unavailable", "too many bytes of bodies are being inspected"))
+            return (self._refuse(event, deny("policy_unavailable", "too many bytes of bodies are being inspected")),)
         try:
-            return await self._run_body(event, event.body)
+            return (await self._whole(event, event.body),)
         finally:
             self.engine.admission.let_go(len(event.body))
 
-    async def _run_body(self, event: Event, body: bytes) -> Outcome:
+    async def _whole(self, event: Event, body: bytes) -> Outcome:
         """The body phase over `body`; what it changes in the headers still reaches them, since they are held back."""
-        self._bodies.add(event.direction)
         before = self._put_body(event.direction, body)
         phase = PHASES[event.direction][1]
         if denial := await self._phase(phase, self._turn()):
             return self._denied(event, denial)
+        self._let_go(event.direction, judged=True)
         return self._changed(event, before)
 
-    async def _trailers(self, event: Event) -> Outcome:
-        """Trailers of a request are removed but for a list: an upstream may read them as headers. A body that was wanted and
-        never came is an empty one, and is judged before the trailers let the request go.
-        """
-        phase = PHASES[event.direction][1]
-        if self._wanted.get(phase) and event.direction not in self._bodies:
-            outcome = await self._run_body(event, b"")
+    async def _piece(self, event: Event, pipe: Pipe) -> Answers:
+        """One piece of a body that passes. Envoy is known to send the last one twice: nothing leaves after the end."""
+        both_ways, over = self._wants.of(event.direction) is Reading.STREAM, pipe.ended
+        if over and not both_ways and event.body:
+            raise ProtocolError(f"more of a {event.direction} body that had ended")
+        if over:
+            return () if both_ways else (Outcome(event.direction, event.part),)
+        turn = self._turn()
+        try:
+            given = await pipe.feed(event.body, turn, last=event.end)
+            if pipe.ended:
+                self._state = pipe.conclude(self._known(), turn)
+        except Broken as error:
+            return (self._denied(event, error.denial),)
+        if not both_ways:
+            return (Outcome(event.direction, event.part, metadata=self._metadata()),)
+        if not given and not pipe.ended:
+            return ()
+        return (Outcome(event.direction, event.part, body=given, end=pipe.ended, metadata=self._metadata()),)
+
+    async def _trailers(self, event: Event) -> Answers:
+        """What trailers end is judged before they let it go."""
+        if pipe := self._pipes.get(event.direction):
+            return await self._ended_by_trailers(event, pipe)
+        if self._wants.of(event.direction) is Reading.WHOLE and event.direction not in self._bodies:
+            outcome = await self._whole(event, b"")
             if outcome.respond:
-                return outcome
+                return (outcome,)
             if outcome.change or outcome.body is not None or outcome.path is not None:
-                return self._refuse(event, deny("policy_unavailable", "a change came too late for the headers"))
+                return (self._refuse(event, deny("policy_unavailable", "a change came too late for the headers")),)
+        return (self._trailing(event),)
+
+    async def _ended_by_trailers(self, event: Event, pipe: Pipe) -> Answers:
+        """What was held back leaves before them. After a body that we ended there are none."""
+        both_ways = self._wants.of(event.direction) is Reading.STREAM
+        if pipe.ended:
+            return () if both_ways else (self._trailing(event),)
+        turn = self._turn()
+        try:
+            rest = await pipe.feed(b"", turn, last=True)
+            self._state = pipe.conclude(self._known(), turn)
+        except Broken as error:
+            return (self._denied(event, error.denial),)
+        trailing = replace(self._trailing(event), metadata=self._metadata())
+        return (Outcome(event.direction, Part.BODY, body=rest, end=False), trailing) if rest else (trailing,)
+
+    def _trailing(self, event: Event) -> Outcome:
+        """Trailers of a request are removed but for a list: an upstream may read them as headers. Those of a response are
+        masked as its headers are.
+        """
         if event.direction is Direction.RESPONSE:
             masked = self.engine.mask(event.fields, self._known().secrets)
             return Outcome(event.direction, event.part, difference(event.fields, masked))
@@ -241,16 +303,6 @@ class Session:
         policy = self.engine.policy
         removed = trailer.startswith(OURS) or trailer in policy.identity_headers or trailer in self._chain.proof
         return trailer in policy.request_trailers and not removed
-
-    async def _run(self, event: Event, before: Message, turn: Turn) -> Outcome:
-        """The headers phase, and the body phase with it where the headers end the stream."""
-        headers, body = PHASES[event.direction]
-        denial = await self._phase(headers, turn)
-        if not denial and event.end and self._wanted.get(body):
-            self._bodies.add(event.direction)
-            self._put_body(event.direction, b"")
-            denial = await self._phase(body, turn)
-        return self._denied(event, denial) if denial else self._changed(event, before)
 
     async def _phase(self, phase: Phase, turn: Turn) -> Denial | None:
         result = await self._chain.run(phase, self._known(), turn)
@@ -277,44 +329,18 @@ class Session:
         return None
 
     def _prepare(self, phase: Phase, state: State) -> Denial | None:
-        """After request-headers: which later phases this exchange wants, and whether it can have them."""
+        """After request-headers: what this exchange wants of the rest, and whether it can have it."""
         if phase is not Phase.REQUEST_HEADERS:
             return None
-        chain = self._chain
-        if chain.authentication and chain.authenticator is None:
-            return Denial(UNAUTHENTICATED, "", Phase.REQUEST_HEADERS)
-        if lacking := next((link for link in chain.links if chain.lacks_peer(link, state)), None):
-            return Denial(UNAUTHENTICATED, lacking.name, Phase.REQUEST_HEADERS)
-        try:
-            active = {phase: chain.active(phase, state) for phase in Phase}
-        except ExpressionError as error:
-            return Denial(deny("policy_error", str(error)), "", Phase.REQUEST_HEADERS, Cause.DEFECT)
-        self._wanted = {phase: bool(links) for phase, links in active.items()}
-        if "upgrade" in state.arrived.headers:
-            return self._upgrade([(link, phase) for phase in Phase if phase.has_body for link in active[phase]])
+        found = wants(self._chain, state, self._journal)
+        if isinstance(found, Denial):
+            return found
+        self._wants = found
         return None
-
-    def _upgrade(self, wanting: list[tuple[Link, Phase]]) -> Denial | None:
-        """An upgraded connection has no body that could be inspected (DESIGN section 4)."""
-        for link, phase in wanting:
-            if Cause.UNSUPPORTED not in link.covers:
-                return Denial(
-                    deny("forbidden", f"{link.name} inspects bodies, and an upgrade has none"), link.name, phase
-                )
-            self._journal.skipped(link.name, phase, Cause.UNSUPPORTED, "the connection is upgraded")
-            self._wanted[phase] = False
-        return None
-
-    def _modes(self, *, ended: bool) -> Modes:
-        body = self._wanted.get(Phase.RESPONSE_BODY)
-        return Modes(
-            BodyMode.BUFFERED if self._wanted.get(Phase.REQUEST_BODY) and not ended else BodyMode.NONE,
-            bool(body or self._wanted.get(Phase.RESPONSE_HEADERS) or self._known().secrets),
-            BodyMode.BUFFERED if body else BodyMode.NONE,
-        )
 
     def _put_body(self, direction: Direction, body: bytes) -> Message:
         """The message of `direction` as it is once its body has come."""
+        self._bodies.add(direction)
         state = self._known()
         if direction is Direction.REQUEST:
             request = replace(state.request, body=body)
@@ -330,6 +356,8 @@ class Session:
         after = self._message(event.direction)
         if isinstance(after, Response) and event.part is Part.HEADERS and self._is_bodiless(after):
             after = replace(after, body=None)
+        if event.direction in self._pipes and self._pipes[event.direction].rewrites:
+            after = replace(after, headers=rewritten(after.headers))
         outcome = changed(event, before, after)
         if isinstance(outcome, Respond):
             return self._refuse(event, outcome)

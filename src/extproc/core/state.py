@@ -1,6 +1,6 @@
 """Everything the engine knows of one exchange, as a value: undoing an extension is dropping a value."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -68,6 +68,15 @@ class State:
     def variables(self, link: Link) -> "Variables":
         return Variables(self, with_peer=not link.pre_auth)
 
+    def forgetting(self, extensions: Iterable[str]) -> "State":
+        """Without what these extensions left for themselves: they have given back what it stood for."""
+        gone = frozenset(extensions)
+        return replace(self, states={k: v for k, v in self.states.items() if k not in gone}) if gone else self
+
+    def reporting(self, extension: str, report: Mapping[str, int | str]) -> "State":
+        """With `report` as the last that was told of `extension`. Raises: Defect, if it is none."""
+        return replace(self, reports={**self.reports, extension: _report(report)}) if report else self
+
     def named(self, *, with_peer: bool) -> dict[str, object]:
         """The CEL variables of DESIGN section 3, made when first asked for. The peer never changes once it is there."""
         peer = self.peer if with_peer else None
@@ -119,7 +128,7 @@ def fold(state: State, link: Link, phase: Phase, verdict: Continue) -> State:
         public_facts=public if facts and link.pre_auth and not link.authenticates else state.public_facts,
         peer=facts.get(Peer, state.peer),
         states={**state.states, link.name: verdict.state} if verdict.state is not None else state.states,
-        reports={**state.reports, link.name: _report(verdict)} if verdict.report else state.reports,
+        reports={**state.reports, link.name: _report(verdict.report)} if verdict.report else state.reports,
         secrets=(*state.secrets, *secrets),
     )
 
@@ -159,9 +168,9 @@ def _stated(state: State, link: Link, verdict: Continue) -> dict[type, Any]:
     return facts
 
 
-def _report(verdict: Continue) -> dict[str, int | str]:
+def _report(given: Mapping[str, int | str]) -> dict[str, int | str]:
     """What the dynamic metadata can hold. Anything else would break the answer that is otherwise right."""
-    report = dict(verdict.report)
+    report = dict(given)
     if not all(isinstance(name, str) and _is_word(name) and _is_word(value) for name, value in report.items()):
         raise Defect("a report has names, and for each a whole number or a printable word")
     return report

@@ -10,7 +10,7 @@ from extproc.core.link import Link
 from extproc.core.message import Request
 from extproc.core.peer import Backend, Route
 from extproc.core.phase import Phase
-from extproc.core.session import Selection
+from extproc.core.engine import Selection
 from extproc.core.verdict import Respond, deny
 from extproc.errors import Cause, Place
 from extproc.policy.attach import Age

@@ -7,7 +7,7 @@ from typing import Final
 from extproc.core.headers import TOKEN
 from extproc.core.message import is_normal
 from extproc.core.peer import Route
-from extproc.core.session import OURS
+from extproc.core.engine import OURS
 from extproc.errors import Place
 from extproc.policy.attach import Age, age
 from extproc.policy.chains import Chains

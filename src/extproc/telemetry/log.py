@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from extproc.core.event import Record
+from extproc.core.journal import Skip
 
 LONGEST: Final = 512
 """Characters of one value: what a caller can provoke does not fill the disk."""
@@ -43,13 +44,17 @@ def configure_logging(level: str = "info", stream: TextIO | None = None) -> None
 
 
 def log_exchange(record: Record) -> None:
-    """One line for an exchange that was denied, failed, or went on without an extension; none for the others."""
+    """One line for an exchange that was denied, failed, or went on without an extension, and one for what could not be
+    settled at its end; none for the others.
+    """
     if record.failure:
         log.warning("failed", **_who(record), **_why(record), cause=record.failure, **_skips(record))
     elif record.code:
         log.info("denied", **_who(record), **_why(record), **_skips(record))
     elif record.skips:
         log.warning("skipped", **_who(record), **_skips(record))
+    for each in record.unsettled:
+        log.warning("unsettled", **_who(record), **_skip(each))
 
 
 def render(logger: WrappedLogger, method: str, event: EventDict) -> str:  # noqa: ARG001 - structlog's signature
@@ -125,9 +130,8 @@ def _why(record: Record) -> dict[str, str]:
 def _skips(record: Record) -> dict[str, Any]:
     if not record.skips:
         return {}
-    return {
-        "skips": [
-            {"extension": skip.extension, "phase": skip.phase, "cause": skip.cause, "reason": skip.reason}
-            for skip in record.skips
-        ]
-    }
+    return {"skips": [_skip(skip) for skip in record.skips]}
+
+
+def _skip(skip: Skip) -> dict[str, str]:
+    return {"extension": skip.extension, "phase": skip.phase, "cause": skip.cause, "reason": skip.reason}

@@ -80,6 +80,9 @@ class Metrics:
         self._skips = tally(
             "fail_open", "Extensions that failed and were passed over, as failOpen says.", "extension", "cause"
         )
+        self._unsettled = tally(
+            "unsettled", "Extensions that could not settle at the end what they had taken.", "extension", "cause"
+        )
         self._found = tally("entities_found", "Personal data that was found, by kind.", "entity")
         phases = histogram("phase_seconds", "Time that the chain took in a phase.", "phase")
         extensions = histogram(
@@ -108,6 +111,8 @@ class Metrics:
             self._denials.add(record, record.code if self._codes.admits(record.code) else OTHER)
         for skip in record.skips:
             self._skips.add(record, skip.extension, skip.cause)
+        for skip in record.unsettled:
+            self._unsettled.add(record, skip.extension, skip.cause)
         for report in record.reports.values():
             self._count_entities(record, report)
 

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 from extproc.core.admission import Admission
 from extproc.core.chain import Chain
+from extproc.core.engine import Engine, Policy, Selection
 from extproc.core.event import BodyMode, Event, Record
 from extproc.core.headers import Headers
 from extproc.core.link import Pace
@@ -13,7 +14,7 @@ from extproc.core.message import Request
 from extproc.core.peer import Backend, Route
 from extproc.core.phase import Direction, Part
 from extproc.core.secret import Secret
-from extproc.core.session import Engine, Policy, Selection, Session
+from extproc.core.session import Session
 from extproc.core.verdict import Respond
 from extproc.testing.answer import Answer, Immediate, answer
 from extproc.testing.outside import Clock
@@ -54,7 +55,7 @@ def pace(clock: Callable[[], float] | None = None) -> Pace:
     async def pause() -> None:
         return
 
-    return Pace(now, bounded, pause)
+    return Pace(now, bounded, pause, run)
 
 
 @dataclass(slots=True)
@@ -104,7 +105,14 @@ class Conversation:
 
     async def ask(self, event: Event) -> Answer:
         """The same for filters that do need an event loop."""
-        return answer(await self.session.step(self._as_envoy(event)))
+        answers = await self.session.step(self._as_envoy(event))
+        if len(answers) != 1:
+            raise RuntimeError(f"this piece of a stream has {len(answers)} answers: use `stream`")
+        return answer(answers[0])
+
+    def stream(self, *events: Event) -> list[Answer]:
+        """All answers to these events: a piece of a body that is streamed both ways has none, one, or several."""
+        return [answer(outcome) for event in events for outcome in run(self.session.step(self._as_envoy(event)))]
 
     def end(self) -> Record | None:
         """The stream is over: what was told of it, if anything was."""
@@ -125,7 +133,8 @@ class Conversation:
 
 
 def play(policy: Policy | Chain, *events: Event, **settings: Any) -> list[Answer]:
-    """One answer for each event, up to the denial that ends the exchange. `settings` are those of `Conversation`.
+    """The answers, up to the denial that ends the exchange: one for each event, unless a body is streamed both ways.
+    `settings` are those of `Conversation`.
 
     Raises:
         ProtocolError: an event that cannot come there.
@@ -135,8 +144,8 @@ def play(policy: Policy | Chain, *events: Event, **settings: Any) -> list[Answer
     answers: list[Answer] = []
     try:
         for event in events:
-            answers.append(conversation.say(event))
-            if isinstance(answers[-1], Immediate):
+            answers += conversation.stream(event)
+            if answers and isinstance(answers[-1], Immediate):
                 break
     finally:
         conversation.end()

@@ -165,13 +165,13 @@ def _metadata(document: bytes) -> Struct:
 
 
 def _override(mode: ProcessingMode, modes: Modes) -> None:
-    """All six modes, always. Request trailers are received so that they can be removed; response trailers pass."""
+    """All six modes, always. Request trailers are received so that they can be removed."""
     mode.request_header_mode = ProcessingMode.SEND
     mode.response_header_mode = ProcessingMode.SEND if modes.response_headers else ProcessingMode.SKIP
     mode.request_body_mode = NUMBERS[modes.request_body]
     mode.response_body_mode = NUMBERS[modes.response_body]
     mode.request_trailer_mode = ProcessingMode.SEND
-    mode.response_trailer_mode = ProcessingMode.SKIP
+    mode.response_trailer_mode = ProcessingMode.SEND if modes.response_trailers else ProcessingMode.SKIP
 
 
 def _common(common: CommonResponse, outcome: Outcome) -> None:
@@ -180,7 +180,12 @@ def _common(common: CommonResponse, outcome: Outcome) -> None:
         _set(common.header_mutation, ":path", (_target(outcome.path, outcome.hidden_query),), Direction.REQUEST)
     elif outcome.hidden_query:
         raise ProtocolError("a hidden query without the path that it belongs to")
-    if outcome.body is not None:
+    if outcome.end is not None:
+        if outcome.part is not Part.BODY:
+            raise ProtocolError("a piece of a body, where there is none")
+        common.body_mutation.streamed_response.body = outcome.body or b""
+        common.body_mutation.streamed_response.end_of_stream = outcome.end
+    elif outcome.body is not None:
         common.body_mutation.body = outcome.body
         if outcome.part is Part.HEADERS:
             common.status = CommonResponse.CONTINUE_AND_REPLACE

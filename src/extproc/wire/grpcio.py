@@ -15,11 +15,13 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from extproc.core.session import Engine, Session
+from extproc.core.engine import Engine
+from extproc.core.session import Session
 from extproc.errors import ConfigError, ProtocolError
 from extproc.wire import codec
 from extproc.wire.health import Health
 from extproc.wire.listener import SOCKET_MODE, UNIX, Listener, check, claim
+from extproc.wire.pace import settled
 from extproc.wire.tls import credentials
 
 log = structlog.get_logger("extproc.wire")
@@ -29,6 +31,9 @@ ROOM: Final = 1024 * 1024
 
 GRACE: Final = 25.0
 """Seconds that exchanges which are open may take to end once the listener is closed: Kubernetes kills after 30."""
+
+SETTLING: Final = 2.0
+"""Seconds that exchanges which have ended may take to settle what they took, at the very end."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -88,6 +93,7 @@ class Server:
         self.health.drain()
         self.health.stop()
         await asyncio.gather(*(server.stop(grace) for server in self._servers))
+        await settled(SETTLING)
 
     async def wait(self) -> None:
         """Until the server has stopped."""
@@ -128,12 +134,14 @@ class Streams:
             await _fail(context, error, grpc.StatusCode.INTERNAL, "the exchange could not be processed")
 
     async def _converse(self, context: Context) -> None:
-        """Answer each message before the next is read: Envoy matches answers to messages by their order."""
+        """Answer each message before the next is read: Envoy matches answers to messages by their order. A body that is
+        streamed both ways is not read faster than it is inspected, so what piles up stays with Envoy.
+        """
         session = Session(self._engine())
         try:
             while isinstance(data := await context.read(), bytes):  # what is no bytes is the end of the client's half
-                outcome = await session.step(codec.parse(data))
-                await context.write(codec.serialize(outcome))
+                for outcome in await session.step(codec.parse(data)):
+                    await context.write(codec.serialize(outcome))
         finally:
             session.close()
 

@@ -7,10 +7,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
+import structlog
+
 from extproc.core.link import Pace
 from extproc.errors import Defect
 
 T = TypeVar("T")
+
+log = structlog.get_logger("extproc.wire")
 
 LINGER: Final = 0.1
 """Seconds to tidy up in, for what has been told that its time is over. Whoever takes no notice of that is closed."""
@@ -50,7 +54,31 @@ async def pause() -> None:
     await asyncio.sleep(0)
 
 
-PACE: Final = Pace(time.monotonic, bounded, pause)
+def spawn(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` in a task of its own, which ends with the process and not with whoever asks."""
+    task = asyncio.get_running_loop().create_task(work)
+    _SPAWNED.add(task)
+    task.add_done_callback(_over)
+
+
+async def settled(seconds: float) -> None:
+    """Wait until all that was spawned is done, for at most so many seconds."""
+    own = [task for task in _SPAWNED if task.get_loop() is asyncio.get_running_loop()]
+    if own:
+        await asyncio.wait(own, timeout=seconds)
+
+
+_SPAWNED: Final[set[asyncio.Task[None]]] = set()
+"""Tasks that nobody waits for: asyncio itself would let them be collected as garbage."""
+
+
+def _over(task: asyncio.Task[None]) -> None:
+    _SPAWNED.discard(task)
+    if not task.cancelled() and (error := task.exception()):
+        log.error("settling_failed", error=type(error).__name__)
+
+
+PACE: Final = Pace(time.monotonic, bounded, pause, spawn)
 
 
 class _Guest(Generic[T]):

@@ -1,0 +1,76 @@
+"""What an exchange still wants once request-headers are decided: which later phases, and how much of the bodies."""
+
+from dataclasses import dataclass, replace
+
+from extproc.core.chain import UNAUTHENTICATED, Chain, Denial
+from extproc.core.event import BodyMode, Modes
+from extproc.core.filter import Reading
+from extproc.core.journal import Journal
+from extproc.core.link import Link
+from extproc.core.phase import Direction, Phase
+from extproc.core.state import State
+from extproc.core.verdict import deny
+from extproc.errors import Cause, ExpressionError
+
+MODES = {
+    Reading.NOTHING: BodyMode.NONE,
+    Reading.WATCH: BodyMode.STREAMED,
+    Reading.STREAM: BodyMode.FULL_DUPLEX_STREAMED,
+    Reading.WHOLE: BodyMode.BUFFERED,
+}
+"""How Envoy sends a body of which so much is needed."""
+
+NOTHING, WHOLE = Reading.NOTHING, Reading.WHOLE
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """Until the response's headers are decided, `response_body` is the most that could be needed: WHOLE. `response_headers`
+    says whether they are wanted for themselves; who wants the body gets them too.
+    """
+
+    request_body: Reading = NOTHING
+    response_headers: bool = False
+    response_body: Reading = NOTHING
+
+    def of(self, direction: Direction) -> Reading:
+        return self.request_body if direction is Direction.REQUEST else self.response_body
+
+    def modes(self) -> Modes:
+        """What Envoy is told. Trailers of a response that is inspected come too: they may be what ends it."""
+        return Modes(
+            MODES[self.request_body],
+            self.response_headers or self.response_body > NOTHING,
+            MODES[self.response_body],
+            self.response_body > NOTHING,
+        )
+
+
+def wants(chain: Chain, state: State, journal: Journal) -> Wants | Denial:
+    """What the chain wants of the rest of this exchange, or why it cannot have it."""
+    if chain.authentication and chain.authenticator is None:
+        return Denial(UNAUTHENTICATED, "", Phase.REQUEST_HEADERS)
+    if lacking := next((link for link in chain.links if chain.lacks_peer(link, state)), None):
+        return Denial(UNAUTHENTICATED, lacking.name, Phase.REQUEST_HEADERS)
+    try:
+        answering = bool(chain.active(Phase.RESPONSE_BODY, state))
+        found = Wants(
+            chain.reading(Phase.REQUEST_BODY, state),
+            bool(chain.active(Phase.RESPONSE_HEADERS, state)) or bool(state.secrets),
+            WHOLE if answering else NOTHING,
+        )
+        return _upgrade(found, chain, state, journal) if "upgrade" in state.arrived.headers else found
+    except ExpressionError as error:
+        return Denial(deny("policy_error", str(error)), "", Phase.REQUEST_HEADERS, Cause.DEFECT)
+
+
+def _upgrade(found: Wants, chain: Chain, state: State, journal: Journal) -> Wants | Denial:
+    """An upgraded connection has no body that could be inspected (DESIGN section 4). Raises: ExpressionError."""
+    wanting: list[tuple[Link, Phase]] = [
+        (link, phase) for phase in Phase if phase.has_body for link in chain.active(phase, state)
+    ]
+    for link, phase in wanting:
+        if Cause.UNSUPPORTED not in link.covers:
+            return Denial(deny("forbidden", f"{link.name} inspects bodies, and an upgrade has none"), link.name, phase)
+        journal.skipped(link.name, phase, Cause.UNSUPPORTED, "the connection is upgraded")
+    return replace(found, request_body=NOTHING, response_body=NOTHING)

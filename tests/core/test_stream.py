@@ -1,0 +1,504 @@
+"""Bodies that pass piece by piece: what leaves, when, and what happens when something fails in the middle."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.core.chain import Chain
+from extproc.core.event import BodyMode, Modes
+from extproc.core.exchange import Exchange
+from extproc.core.filter import EndOfBody, Reading
+from extproc.core.link import Link
+from extproc.core.phase import Phase
+from extproc.core.verdict import Continue, Verdict, deny
+from extproc.errors import Cause, Malformed, ProtocolError, Unavailable
+from extproc.testing import (
+    Clock,
+    Conversation,
+    body,
+    go_on,
+    headers,
+    immediate,
+    play,
+    response,
+    response_body,
+    response_trailers,
+    trailers,
+)
+from tests.core.driving import link
+
+SSE = {"content-type": "text/event-stream"}
+OPEN = frozenset(Cause) - {Cause.INTERRUPTED}
+BUFFERED, NONE, STREAMED, DUPLEX = (
+    BodyMode.BUFFERED,
+    BodyMode.NONE,
+    BodyMode.STREAMED,
+    BodyMode.FULL_DUPLEX_STREAMED,
+)
+
+
+@dataclass
+class Lines:
+    """Upper case, line by line: what comes behind the last line feed is held back."""
+
+    report: dict[str, int | str] = field(default_factory=dict)
+    fails: BaseException | None = None
+    after: int = 0
+    says: Verdict | None = None
+    held: bytes = b""
+    fed: int = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        self.fed += len(chunk)
+        if self.fails and self.fed > self.after:
+            raise self.fails
+        lines, _, self.held = (self.held + chunk).rpartition(b"\n")
+        return (lines + b"\n").upper() if lines or _ else b""
+
+    def finish(self) -> Iterable[bytes]:
+        yield self.held.upper()
+
+    def conclude(self) -> Verdict:
+        return self.says or Continue(report={"bytes": self.fed}, state=self.fed)
+
+
+@dataclass
+class Streams:
+    """A filter that reads as much as it is told, with a transformer that it is told."""
+
+    how: Reading = Reading.STREAM
+    transformer_: Any = field(default_factory=Lines)
+    decides: Verdict = field(default_factory=Continue)
+    max_body_bytes: int = 1000
+    settled: list[tuple[object, bool]] = field(default_factory=list)
+    phases: ClassVar[frozenset[Phase]] = frozenset(Phase)
+
+    async def decide(self, phase: Phase, exchange: Exchange) -> Verdict:
+        return self.decides
+
+    def reading(self, phase: Phase, exchange: Exchange) -> Reading:
+        return self.how
+
+    def transformer(self, phase: Phase, exchange: Exchange) -> Any:
+        return self.transformer_
+
+
+class Settles(Streams):
+    async def settle(self, exchange: Exchange, *, reached: bool) -> Mapping[str, int | str]:
+        self.settled.append((exchange.state, reached))
+        if self.how is Reading.NOTHING:
+            raise Unavailable("the counters are down")
+        return {"settled": 1}
+
+
+def answering(*filters: Streams, covers: frozenset[Cause] = frozenset()) -> Chain:
+    links = (
+        link(f"s{index}", each, Phase.RESPONSE_BODY, priority=-index, covers=covers)
+        for index, each in enumerate(filters)
+    )
+    return Chain(tuple(links), authentication=False)
+
+
+def talk(chain: Chain) -> Conversation:
+    begun = Conversation(chain)
+    begun.say(headers(end=True))
+    return begun
+
+
+def joined(answers: list[Any]) -> bytes:
+    return b"".join(answer.body or b"" for answer in answers)
+
+
+# Modes
+
+
+@pytest.mark.parametrize(
+    ("readings", "mode"),
+    [
+        ((Reading.NOTHING,), NONE),
+        ((Reading.WATCH,), STREAMED),
+        ((Reading.STREAM,), DUPLEX),
+        ((Reading.WATCH, Reading.STREAM, Reading.NOTHING), DUPLEX),
+        ((Reading.STREAM, Reading.WHOLE), BUFFERED),
+    ],
+)
+def test_the_strictest_need_decides_how_the_answer_comes(readings: tuple[Reading, ...], mode: BodyMode) -> None:
+    begun = talk(answering(*(Streams(how) for how in readings)))
+    told = begun.say(response(200, SSE)).outcome.modes
+    assert told == (None if mode is BUFFERED else Modes(NONE, mode is not NONE, mode, mode is not NONE))
+
+
+@pytest.mark.parametrize(
+    ("how", "mode"), [(Reading.STREAM, DUPLEX), (Reading.WATCH, STREAMED), (Reading.WHOLE, BUFFERED)]
+)
+def test_a_request_can_be_streamed_too(how: Reading, mode: BodyMode) -> None:
+    chain = Chain((link("s", Streams(how), Phase.REQUEST_BODY),), authentication=False)
+    assert Conversation(chain).say(headers()).outcome.modes == Modes(mode)
+
+
+def test_who_cannot_say_what_it_needs_gets_all() -> None:
+    class Broken(Streams):
+        def reading(self, phase: Phase, exchange: Exchange) -> Reading:
+            raise Malformed("no idea")
+
+    assert talk(answering(Broken())).say(response(200, SSE)).outcome.modes is None
+
+
+# What leaves
+
+
+def test_each_line_leaves_when_it_is_complete() -> None:
+    begun = talk(answering(Streams()))
+    begun.say(response(200, SSE))
+    assert begun.stream(response_body(b"on", end=False)) == []
+    assert begun.stream(response_body(b"e\ntw", end=False)) == [go_on(body=b"ONE\n", end=False)]
+    assert begun.stream(response_body(b"o", end=True)) == [go_on(body=b"TWO", end=True)]
+
+
+def test_the_end_is_said_even_if_nothing_is_left() -> None:
+    begun = talk(answering(Streams()))
+    begun.say(response(200, SSE))
+    assert begun.stream(response_body(b"one\n", end=False), response_body(b"", end=True)) == [
+        go_on(body=b"ONE\n", end=False),
+        go_on(body=b"", end=True),
+    ]
+
+
+def test_what_was_held_back_leaves_before_the_trailers() -> None:
+    begun = talk(answering(Streams()))
+    begun.say(response(200, SSE))
+    begun.stream(response_body(b"one\ntw", end=False))
+    assert begun.stream(response_trailers({"grpc-status": "0"})) == [go_on(body=b"TW", end=False), go_on()]
+
+
+def test_nothing_leaves_after_the_end_though_envoy_sends_the_last_piece_twice() -> None:
+    begun = talk(answering(Streams()))
+    begun.say(response(200, SSE))
+    begun.stream(response_body(b"one", end=True))
+    assert begun.stream(response_body(b"one", end=True)) == []
+
+
+def test_a_watcher_sees_all_and_changes_nothing() -> None:
+    watcher = Streams(Reading.WATCH)
+    begun = talk(answering(watcher))
+    begun.say(response(200, SSE))
+    answers = begun.stream(
+        response_body(b"one\n", end=False), response_body(b"two", end=False), response_body(b"", end=True)
+    )
+    assert answers == [go_on(), go_on(), go_on()]
+    assert watcher.transformer_.fed == 7
+    assert begun.end().reports == {"s0": {"bytes": 7}}
+
+
+def test_more_of_a_watched_body_that_has_ended_is_refused() -> None:
+    begun = talk(answering(Streams(Reading.WATCH)))
+    begun.say(response(200, SSE))
+    begun.stream(response_body(b"one", end=True))
+    assert begun.stream(response_body(b"", end=True)) == [go_on()]
+    with pytest.raises(ProtocolError):
+        begun.stream(response_body(b"one", end=True))
+
+
+def test_a_watcher_in_a_buffered_body_changes_nothing_either() -> None:
+    chain = answering(Streams(Reading.WATCH), Streams(Reading.WHOLE, transformer_=None))
+    answers = play(chain, headers(end=True), response(200, SSE), response_body(b"one"))
+    assert answers[2] == go_on()
+
+
+def test_what_speaks_of_the_old_body_goes_with_the_headers() -> None:
+    begun = talk(answering(Streams()))
+    fields = {**SSE, "content-length": "3", "etag": "x", "digest": "y", "x": "z"}
+    assert begun.say(response(200, fields)) == go_on(removed={"content-length", "etag", "digest"})
+
+
+def test_what_is_only_watched_keeps_its_headers() -> None:
+    begun = talk(answering(Streams(Reading.WATCH)))
+    assert begun.say(response(200, {**SSE, "content-length": "3", "etag": "x"})) == go_on()
+
+
+def test_what_decide_changes_in_the_headers_leaves_with_them() -> None:
+    begun = talk(answering(Streams(decides=Continue(remove_headers=("content-encoding",)))))
+    assert begun.say(response(200, {**SSE, "content-encoding": "gzip"})) == go_on(removed={"content-encoding"})
+
+
+def test_an_answer_without_a_body_is_judged_at_once() -> None:
+    begun = talk(answering(Streams()))
+    assert begun.say(response(200, SSE, end=True)) == go_on()
+    assert begun.end().reports == {"s0": {"bytes": 0}}
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=8), st.booleans())
+def test_however_it_is_cut_the_same_leaves(data: bytes, cuts: list[int], ends_with_trailers: bool) -> None:
+    begun = talk(answering(Streams(), Streams(Reading.WATCH), Streams()))
+    begun.say(response(200, SSE))
+    edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    events = [response_body(data[a:b], end=False) for a, b in pairwise(edges)]
+    last = response_trailers({}) if ends_with_trailers else response_body(b"", end=True)
+    answers = begun.stream(*events, last)
+    assert joined(answers) == data.upper()
+    assert [answer.end for answer in answers if answer.end] == ([] if ends_with_trailers else [True])
+
+
+def test_a_large_piece_goes_in_slices() -> None:
+    sizes: list[int] = []
+
+    class Measures(Lines):
+        def feed(self, chunk: bytes) -> bytes:
+            sizes.append(len(chunk))
+            return super().feed(chunk)
+
+    begun = talk(answering(Streams(transformer_=Measures()), Streams(transformer_=Measures())))
+    begun.say(response(200, SSE))
+    data = b"x" * 200_000 + b"\n"
+    assert joined(begun.stream(response_body(data, end=True))) == data.upper()
+    assert max(sizes) <= 64 * 1024
+
+
+# A body that is ended
+
+
+class Ends(Lines):
+    def feed(self, chunk: bytes) -> bytes:
+        if b"stop" in chunk:
+            raise EndOfBody(b"over\n")
+        return super().feed(chunk)
+
+
+def test_a_filter_can_end_the_body() -> None:
+    begun = talk(answering(Streams(transformer_=Ends()), Streams()))
+    begun.say(response(200, SSE))
+    answers = begun.stream(
+        response_body(b"one\n", end=False), response_body(b"stop", end=False), response_body(b"more\n", end=True)
+    )
+    assert answers == [go_on(body=b"ONE\n", end=False), go_on(body=b"OVER\n", end=True)]
+
+
+def test_a_buffered_body_can_be_ended_too() -> None:
+    chain = answering(Streams(Reading.WHOLE, transformer_=Ends()))
+    assert play(chain, headers(end=True), response(200), response_body(b"stop"))[2] == go_on(body=b"over\n")
+
+
+def test_trailers_after_a_body_that_was_ended_are_none() -> None:
+    begun = talk(answering(Streams(transformer_=Ends())))
+    begun.say(response(200, SSE))
+    assert begun.stream(response_body(b"stop", end=False), response_trailers({"x": "y"})) == [
+        go_on(body=b"over\n", end=True)
+    ]
+
+
+def test_a_watcher_cannot_end_it() -> None:
+    begun = talk(answering(Streams(Reading.WATCH, transformer_=Ends())))
+    begun.say(response(200, SSE))
+    assert begun.stream(response_body(b"stop", end=False)) == [immediate(500, "policy_error")]
+
+
+# Failures
+
+
+def failing(error: BaseException, after: int = 0) -> Streams:
+    return Streams(transformer_=Lines(fails=error, after=after))
+
+
+def test_a_failure_before_the_first_byte_is_its_own() -> None:
+    begun = talk(answering(failing(Malformed("no"))))
+    begun.say(response(200, SSE))
+    assert begun.stream(response_body(b"one\n", end=False)) == [immediate(502, "response_unprocessable")]
+    assert begun.end().failure == Cause.MALFORMED
+
+
+def test_a_failure_after_the_first_byte_interrupts_whatever_fail_open_says() -> None:
+    begun = talk(answering(failing(Malformed("no"), after=4), covers=OPEN))
+    begun.say(response(200, SSE))
+    assert begun.stream(response_body(b"one\n", end=False)) == [go_on(body=b"ONE\n", end=False)]
+    assert begun.stream(response_body(b"two\n", end=False)) == [immediate(500, "policy_error")]
+    assert begun.end().failure == Cause.INTERRUPTED
+
+
+def test_before_the_first_byte_fail_open_lets_everything_pass_that_was_held_back() -> None:
+    begun = talk(answering(failing(Malformed("no"), after=3), covers=OPEN))
+    begun.say(response(200, SSE))
+    assert begun.stream(response_body(b"one", end=False)) == []
+    assert begun.stream(response_body(b"two\n", end=False)) == [go_on(body=b"onetwo\n", end=False)]
+    assert begun.stream(response_body(b"three", end=True)) == [go_on(body=b"three", end=True)]
+    record = begun.end()
+    assert [(skip.extension, skip.cause) for skip in record.skips] == [("s0", Cause.MALFORMED)]
+    assert record.reports == {}
+
+
+def test_one_that_fails_open_leaves_the_others_at_work() -> None:
+    begun = talk(answering(Streams(), failing(Malformed("no")), covers=OPEN))
+    begun.say(response(200, SSE))
+    assert joined(begun.stream(response_body(b"one\ntwo", end=True))) == b"ONE\nTWO"
+
+
+def test_nothing_is_open_once_headers_have_changed() -> None:
+    broken = failing(Malformed("no"))
+    broken.decides = Continue(remove_headers=("content-encoding",))
+    begun = talk(answering(broken, covers=OPEN))
+    begun.say(response(200, {**SSE, "content-encoding": "gzip"}))
+    assert begun.stream(response_body(b"one\n", end=False)) == [immediate(502, "response_unprocessable")]
+
+
+def test_what_fails_open_passes_only_as_much_as_a_buffer_would_hold() -> None:
+    broken = failing(Malformed("no"), after=70_000)
+    broken.max_body_bytes = 1
+    begun = talk(answering(broken, covers=OPEN))
+    begun.say(response(200, SSE))
+    assert begun.stream(response_body(b"x" * 69_000, end=False)) == []
+    assert begun.stream(response_body(b"x" * 2_000, end=False)) == [immediate(502, "response_unprocessable")]
+
+
+def test_a_defect_tells_its_place_and_not_its_text() -> None:
+    begun = talk(answering(failing(ValueError("secret text"))))
+    begun.say(response(200, SSE))
+    [answer] = begun.stream(response_body(b"one\n", end=False))
+    assert answer == immediate(500, "policy_error")
+    assert "secret" not in answer.outcome.respond.reason
+
+
+def test_work_that_takes_too_long_is_cut() -> None:
+    clock = Clock()
+
+    class Slow(Lines):
+        def feed(self, chunk: bytes) -> bytes:
+            clock.advance(0.2)
+            return super().feed(chunk)
+
+    begun = Conversation(answering(Streams(transformer_=Slow())), clock=clock)
+    begun.say(headers(end=True))
+    begun.say(response(200, SSE))
+    assert begun.stream(response_body(b"x" * 300_000, end=False)) == [immediate(504, "policy_timeout")]
+
+
+def test_a_denial_at_the_end_breaks_the_stream_off() -> None:
+    begun = talk(answering(Streams(transformer_=Lines(says=deny("pii_blocked")))))
+    begun.say(response(200, SSE))
+    answers = begun.stream(response_body(b"one\n", end=False), response_body(b"two", end=True))
+    assert answers == [go_on(body=b"ONE\n", end=False), immediate(403, "pii_blocked")]
+
+
+def test_headers_cannot_be_changed_when_they_have_left() -> None:
+    late = Lines(says=Continue(set_headers={"x": "y"}))
+    begun = talk(answering(Streams(transformer_=late)))
+    begun.say(response(200, SSE))
+    assert begun.stream(response_body(b"one\n", end=True)) == [immediate(500, "policy_error")]
+
+
+def test_a_body_cannot_be_set_as_a_whole_where_it_passes() -> None:
+    begun = talk(answering(Streams(decides=Continue(body=b"mine"))))
+    assert begun.say(response(200, SSE)) == immediate(500, "policy_error")
+
+
+def test_a_denial_by_the_headers_alone_is_an_answer() -> None:
+    begun = talk(answering(Streams(decides=deny("forbidden"))))
+    assert begun.say(response(200, SSE)) == immediate(403, "forbidden")
+
+
+def test_after_a_stream_was_broken_off_pieces_on_their_way_are_dropped() -> None:
+    begun = talk(answering(failing(Malformed("no"))))
+    begun.say(response(200, SSE))
+    assert len(begun.stream(response_body(b"one\n", end=False), response_body(b"two\n", end=False))) == 1
+
+
+# Both directions at once
+
+
+def test_an_answer_may_begin_before_the_request_has_ended() -> None:
+    filters = (
+        link("q", Streams(), Phase.REQUEST_BODY),
+        link("s", Streams(), Phase.RESPONSE_BODY),
+    )
+    begun = Conversation(Chain(filters, authentication=False))
+    begun.say(headers())
+    begun.stream(body(b"a", end=False))
+    begun.say(response(200, SSE))
+    assert begun.stream(response_body(b"x\n", end=False)) == [go_on(body=b"X\n", end=False)]
+    assert begun.stream(body(b"b", end=True)) == [go_on(body=b"AB", end=True)]
+    assert begun.stream(response_body(b"y", end=True)) == [go_on(body=b"Y", end=True)]
+    assert begun.end().reports == {"q": {"bytes": 2}, "s": {"bytes": 3}}
+
+
+def test_trailers_of_a_streamed_request_are_removed_as_ever() -> None:
+    chain = Chain((link("q", Streams(), Phase.REQUEST_BODY),), authentication=False)
+    begun = Conversation(chain)
+    begun.say(headers())
+    begun.stream(body(b"a", end=False))
+    assert begun.stream(trailers({"x": "y"})) == [go_on(body=b"A", end=False), go_on(removed={"x"})]
+
+
+# The end of the exchange
+
+
+def taking(*others: Link, how: Reading = Reading.STREAM) -> tuple[Settles, Chain]:
+    takes = Settles(how, decides=Continue(state="taken"))
+    return takes, Chain((link("takes", takes, Phase.REQUEST_HEADERS), *others), authentication=False)
+
+
+def test_what_was_taken_is_settled_when_all_is_over() -> None:
+    takes, chain = taking()
+    begun = Conversation(chain)
+    begun.say(headers(end=True))
+    begun.say(response(200))
+    assert begun.end().reports == {"takes": {"settled": 1}}
+    assert takes.settled == [("taken", True)]
+
+
+@pytest.mark.parametrize(
+    ("details", "reached"),
+    [
+        ("via_upstream", True),
+        ("response_timeout", True),
+        ("upstream_reset_before_response_started{connection_termination}", True),
+        ("upstream_reset_before_response_started{remote_connection_failure,delayed_connect_error:_111}", False),
+        ("no_healthy_upstream", False),
+    ],
+)
+def test_what_never_reached_an_upstream_is_told(details: str, reached: bool) -> None:
+    takes, chain = taking()
+    begun = Conversation(chain)
+    begun.say(headers(end=True))
+    begun.say(response(200, attributes={"response.code_details": details}))
+    begun.end()
+    assert takes.settled == [("taken", reached)]
+
+
+def test_a_request_that_was_denied_later_reached_nobody() -> None:
+    takes, chain = taking(link("no", Streams(Reading.WHOLE, decides=deny("forbidden")), Phase.REQUEST_BODY))
+    begun = Conversation(chain)
+    begun.say(headers())
+    begun.say(body(b"x"))
+    begun.end()
+    assert takes.settled == [("taken", False)]
+
+
+def test_a_client_that_left_while_its_request_was_judged_reached_nobody() -> None:
+    takes, chain = taking(link("b", Streams(Reading.WHOLE), Phase.REQUEST_BODY))
+    begun = Conversation(chain)
+    begun.say(headers())
+    begun.end()
+    assert takes.settled == [("taken", False)]
+
+
+def test_a_client_that_left_in_the_middle_of_the_answer_is_settled_with_what_was_seen() -> None:
+    both = Settles(decides=Continue(state="taken"))
+    both.follow_ups = frozenset({Phase.RESPONSE_BODY})  # type: ignore[attr-defined]
+    begun = Conversation(Chain((link("takes", both, Phase.REQUEST_HEADERS),), authentication=False))
+    begun.say(headers(end=True))
+    begun.say(response(200, SSE))
+    begun.stream(response_body(b"one\ntwo", end=False))
+    record = begun.end()
+    assert both.settled == [(7, True)]
+    assert [(each.phase, each.word) for each in record.decisions][-1] == (Phase.RESPONSE_BODY, "unfinished")
+
+
+def test_what_cannot_be_settled_is_told() -> None:
+    _, chain = taking(how=Reading.NOTHING)
+    begun = Conversation(chain)
+    begun.say(headers(end=True))
+    begun.say(response(200))
+    assert [(each.extension, each.cause) for each in begun.end().unsettled] == [("takes", Cause.UNAVAILABLE)]
