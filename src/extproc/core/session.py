@@ -11,16 +11,17 @@ from extproc.core.closing import UNREACHED, settle, unsettled
 from extproc.core.engine import OURS, Engine
 from extproc.core.event import Event, Outcome, Record
 from extproc.core.filter import Reading
-from extproc.core.headers import Headers, difference
+from extproc.core.headers import Headers
 from extproc.core.journal import Journal
 from extproc.core.link import Link
 from extproc.core.message import Message, Request, Response, read_request, read_response
 from extproc.core.outcome import changed, modes_refused, rewritten
 from extproc.core.phase import FOLLOWERS, Direction, Part, Phase
 from extproc.core.record import metadata, record
-from extproc.core.secret import may_reach
+from extproc.core.release import misdirected
 from extproc.core.state import State
 from extproc.core.stream import Broken, Pipe, opened
+from extproc.core.trailers import trailing
 from extproc.core.verdict import Respond, deny
 from extproc.core.wants import Wants, wants
 from extproc.errors import Cause, ExpressionError, ProtocolError
@@ -45,14 +46,23 @@ Answers = tuple[Outcome, ...]
 
 
 @dataclass(slots=True)
+class Half:
+    """One direction of an exchange: the last part that came, whether nothing more can come, whether the body was judged as a
+    whole, and the pipe of a body that passes piece by piece.
+    """
+
+    last: Part | None = None
+    ended: bool = False
+    judged: bool = False
+    pipe: Pipe | None = None
+
+
+@dataclass(slots=True)
 class Session:
     """One ext_proc stream. `step` for each message in turn, `close` when it is over, however it ended."""
 
     engine: Engine
-    _last: dict[Direction, Part | None] = field(default_factory=lambda: dict.fromkeys(Direction))
-    _ended: set[Direction] = field(default_factory=set)
-    _bodies: set[Direction] = field(default_factory=set)
-    _pipes: dict[Direction, Pipe] = field(default_factory=dict)
+    _halves: dict[Direction, Half] = field(default_factory=lambda: {direction: Half() for direction in Direction})
     _state: State | None = None
     _chain: Chain = NO_CHAIN
     _wants: Wants = field(default_factory=Wants)
@@ -84,8 +94,9 @@ class Session:
             self._peer = None
         if self._local:
             return
-        for pipe in self._pipes.values():
-            self._state = pipe.break_off(self._known(), self._turn())
+        for half in self._halves.values():
+            if half.pipe:
+                self._state = half.pipe.break_off(self._known(), self._turn())
         links = unsettled(self._chain, self._state)
         if links:
             self.engine.pace.spawn(self._settle(links))
@@ -98,7 +109,7 @@ class Session:
         self.engine.tell(self._record())
 
     async def _answer(self, event: Event) -> Answers:
-        if self._denial and event.direction in self._pipes:
+        if self._denial and self._halves[event.direction].pipe:
             return ()  # of a stream that was broken off, more may have been on its way
         self._check_order(event)
         if self._local:
@@ -112,15 +123,14 @@ class Session:
         return (await self._response_headers(event),)
 
     def _check_order(self, event: Event) -> None:
-        last = self._last[event.direction]
+        half = self._halves[event.direction]
         late = self._denial or (self._local and event.direction is Direction.REQUEST)
-        if event.part not in FOLLOWERS[last] or event.direction in self._ended or late:
-            raise ProtocolError(f"{event.direction} {event.part} cannot follow {last or 'nothing'} here")
-        if event.direction is Direction.RESPONSE and self._state is None and last is None:
+        if event.part not in FOLLOWERS[half.last] or half.ended or late:
+            raise ProtocolError(f"{event.direction} {event.part} cannot follow {half.last or 'nothing'} here")
+        if event.direction is Direction.RESPONSE and self._state is None and half.last is None:
             self._begin_local(event)
-        self._last[event.direction] = event.part
-        if event.part is Part.HEADERS and event.end:
-            self._ended.add(event.direction)
+        half.last = event.part
+        half.ended = event.part is Part.HEADERS and event.end
 
     def _begin_local(self, event: Event) -> None:
         """A stream that begins with a response is Envoy's own reply: nothing of ours ran, nothing went out. An answer of
@@ -163,7 +173,7 @@ class Session:
         """What an upstream answered is proof that the request went out: it must have been judged whole."""
         state = self._known()
         details = event.attributes.get(DETAILS, "")
-        unjudged = self._wants.request_body is Reading.WHOLE and Direction.REQUEST not in self._bodies
+        unjudged = self._wants.request_body is Reading.WHOLE and not self._halves[Direction.REQUEST].judged
         if unjudged and details == VIA_UPSTREAM:
             raise ProtocolError("an upstream answered a request whose body this server never saw")
         self._reached = self._reached and not UNREACHED.match(details)
@@ -211,7 +221,7 @@ class Session:
         self._state, pipe = await opened(self._chain, PHASES[direction][1], self._known(), turn)
         if isinstance(pipe, Denial):
             return pipe
-        self._pipes[direction] = pipe
+        self._halves[direction].pipe = pipe
         return None
 
     def _let_go(self, direction: Direction, *, judged: bool) -> None:
@@ -220,11 +230,12 @@ class Session:
             self._reached = True
 
     async def _body(self, event: Event) -> Answers:
-        if pipe := self._pipes.get(event.direction):
-            return await self._piece(event, pipe)
+        half = self._halves[event.direction]
+        if half.pipe:
+            return await self._piece(event, half.pipe)
         if self._wants.of(event.direction) is Reading.NOTHING:
             return (Outcome(event.direction, event.part),)
-        if event.direction in self._bodies:
+        if half.judged:
             raise ProtocolError(f"a second {event.direction} body, where the whole was to come at once")
         if not self.engine.admission.hold(len(event.body)):
             return (self._refuse(event, deny("policy_unavailable", "too many bytes of bodies are being inspected")),)
@@ -264,45 +275,30 @@ class Session:
 
     async def _trailers(self, event: Event) -> Answers:
         """What trailers end is judged before they let it go."""
-        if pipe := self._pipes.get(event.direction):
-            return await self._ended_by_trailers(event, pipe)
-        if self._wants.of(event.direction) is Reading.WHOLE and event.direction not in self._bodies:
+        half = self._halves[event.direction]
+        if half.pipe:
+            return await self._ended_by_trailers(event, half.pipe)
+        if self._wants.of(event.direction) is Reading.WHOLE and not half.judged:
             outcome = await self._whole(event, b"")
             if outcome.respond:
                 return (outcome,)
             if outcome.change or outcome.body is not None or outcome.path is not None:
                 return (self._refuse(event, deny("policy_unavailable", "a change came too late for the headers")),)
-        return (self._trailing(event),)
+        return (trailing(event, self.engine, self._chain, self._known()),)
 
     async def _ended_by_trailers(self, event: Event, pipe: Pipe) -> Answers:
         """What was held back leaves before them. After a body that we ended there are none."""
-        both_ways = self._wants.of(event.direction) is Reading.STREAM
+        last = trailing(event, self.engine, self._chain, self._known())
         if pipe.ended:
-            return () if both_ways else (self._trailing(event),)
+            return () if self._wants.of(event.direction) is Reading.STREAM else (last,)
         turn = self._turn()
         try:
             rest = await pipe.feed(b"", turn, last=True)
             self._state = pipe.conclude(self._known(), turn)
         except Broken as error:
             return (self._denied(event, error.denial),)
-        trailing = replace(self._trailing(event), metadata=self._metadata())
-        return (Outcome(event.direction, Part.BODY, body=rest, end=False), trailing) if rest else (trailing,)
-
-    def _trailing(self, event: Event) -> Outcome:
-        """Trailers of a request are removed but for a list: an upstream may read them as headers. Those of a response are
-        masked as its headers are.
-        """
-        if event.direction is Direction.RESPONSE:
-            masked = self.engine.mask(event.fields, self._known().secrets)
-            return Outcome(event.direction, event.part, difference(event.fields, masked))
-        kept = event.fields.without(name for name in event.fields.names() if not self._may_pass(name))
-        return Outcome(event.direction, event.part, difference(event.fields, kept))
-
-    def _may_pass(self, trailer: str) -> bool:
-        """What is removed from every request's headers is removed from its trailers, listed or not."""
-        policy = self.engine.policy
-        removed = trailer.startswith(OURS) or trailer in policy.identity_headers or trailer in self._chain.proof
-        return trailer in policy.request_trailers and not removed
+        last = replace(last, metadata=self._metadata())
+        return (Outcome(event.direction, Part.BODY, body=rest, end=False), last) if rest else (last,)
 
     async def _phase(self, phase: Phase, turn: Turn) -> Denial | None:
         result = await self._chain.run(phase, self._known(), turn)
@@ -314,13 +310,9 @@ class Session:
         return Turn(pace, pace.now() + self.engine.policy.budget, self._guard, self._prepare, self._journal)
 
     def _guard(self, state: State) -> Respond | None:
-        """No credential leaves for a cluster that is not its Backend's, and a peer that is now known takes one of its
-        places.
-        """
-        if state.secrets and not _released(state):
-            return deny("backend_mismatch", f"Envoy would send this to cluster {state.cluster!r}")
-        if not all(may_reach(secret, str(state.backend)) for secret in state.secrets):
-            return deny("backend_mismatch", f"the source of a credential does not release it to {state.backend}")
+        """No credential leaves for where it may not go, and a peer that is now known takes one of its places."""
+        if refusal := misdirected(state):
+            return refusal
         if state.peer is None or self._peer is not None:
             return None
         if not self.engine.admission.enter(state.peer.username):
@@ -340,7 +332,7 @@ class Session:
 
     def _put_body(self, direction: Direction, body: bytes) -> Message:
         """The message of `direction` as it is once its body has come."""
-        self._bodies.add(direction)
+        self._halves[direction].judged = True
         state = self._known()
         if direction is Direction.REQUEST:
             request = replace(state.request, body=body)
@@ -356,7 +348,8 @@ class Session:
         after = self._message(event.direction)
         if isinstance(after, Response) and event.part is Part.HEADERS and self._is_bodiless(after):
             after = replace(after, body=None)
-        if event.direction in self._pipes and self._pipes[event.direction].rewrites:
+        pipe = self._halves[event.direction].pipe
+        if pipe and pipe.rewrites:
             after = replace(after, headers=rewritten(after.headers))
         outcome = changed(event, before, after)
         if isinstance(outcome, Respond):
@@ -402,11 +395,6 @@ class Session:
 def _without(request: Request, names: frozenset[str] | set[str]) -> Request:
     headers = request.headers.without(names)
     return request if headers is request.headers else replace(request, headers=headers)
-
-
-def _released(state: State) -> bool:
-    """Whether a credential may go where Envoy is about to send this request (DESIGN section 3, "Which Backend")."""
-    return state.backend is not None and state.cluster in state.backend.clusters
 
 
 def _request_id(fields: Headers) -> str:

@@ -1,0 +1,25 @@
+"""What passes of trailers."""
+
+from extproc.core.chain import Chain
+from extproc.core.engine import OURS, Engine
+from extproc.core.event import Event, Outcome
+from extproc.core.headers import difference
+from extproc.core.phase import Direction
+from extproc.core.state import State
+
+
+def trailing(event: Event, engine: Engine, chain: Chain, state: State) -> Outcome:
+    """Trailers of a request are removed but for a list: an upstream may read them as headers. Those of a response are masked
+    as its headers are.
+    """
+    if event.direction is Direction.RESPONSE:
+        kept = engine.mask(event.fields, state.secrets)
+    else:
+        kept = event.fields.without(name for name in event.fields.names() if not _may_pass(name, engine, chain))
+    return Outcome(event.direction, event.part, difference(event.fields, kept))
+
+
+def _may_pass(trailer: str, engine: Engine, chain: Chain) -> bool:
+    """What is removed from every request's headers is removed from its trailers, listed or not."""
+    removed = trailer.startswith(OURS) or trailer in engine.policy.identity_headers or trailer in chain.proof
+    return trailer in engine.policy.request_trailers and not removed
