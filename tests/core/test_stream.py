@@ -128,9 +128,21 @@ def joined(answers: list[Any]) -> bytes:
     ],
 )
 def test_the_strictest_need_decides_how_the_answer_comes(readings: tuple[Reading, ...], mode: BodyMode) -> None:
-    begun = talk(answering(*(Streams(how) for how in readings)))
-    told = begun.say(response(200, SSE)).outcome.modes
-    assert told == (None if mode is BUFFERED else Modes(NONE, mode is not NONE, mode, mode is not NONE))
+    begun = Conversation(answering(*(Streams(how) for how in readings)))
+    early = begun.say(headers(end=True)).outcome.modes
+    assert early.response_body is (STREAMED if mode is DUPLEX else mode)
+    if mode is not NONE:
+        assert begun.say(response(200, SSE)).outcome.modes == Modes(NONE, True, mode, True)
+
+
+def test_an_answer_may_need_less_than_was_feared() -> None:
+    class Asks(Streams):
+        def reading(self, phase: Phase, exchange: Exchange) -> Reading:
+            return Reading.WHOLE if exchange.response is None else Reading.NOTHING
+
+    begun = Conversation(answering(Asks()))
+    assert begun.say(headers(end=True)).outcome.modes == Modes(NONE, True, BUFFERED, True)
+    assert begun.say(response(200, SSE)).outcome.modes == Modes(NONE)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +158,7 @@ def test_who_cannot_say_what_it_needs_gets_all() -> None:
         def reading(self, phase: Phase, exchange: Exchange) -> Reading:
             raise Malformed("no idea")
 
-    assert talk(answering(Broken())).say(response(200, SSE)).outcome.modes is None
+    assert talk(answering(Broken())).say(response(200, SSE)).outcome.modes.response_body is BUFFERED
 
 
 # What leaves

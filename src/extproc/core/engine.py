@@ -1,7 +1,7 @@
 """What all exchanges of a process share: the configuration as the engine asks it, time, and the gauges."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from extproc.core.admission import Admission
@@ -10,6 +10,7 @@ from extproc.core.event import Record
 from extproc.core.headers import Headers
 from extproc.core.link import Pace
 from extproc.core.message import Request
+from extproc.core.passport import Passports, Tries
 from extproc.core.peer import Backend, Route
 from extproc.core.secret import Secret
 from extproc.core.verdict import Respond
@@ -20,11 +21,14 @@ OURS: Final = "x-extproc-"
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the configuration has for a request."""
+    """What the configuration has for a request. `tries` are the Backends (namespace/name) that Envoy may try it at, if any of
+    them has an upstream pass.
+    """
 
     chain: Chain
     route: Route | None = None
     backend: Backend | None = None
+    tries: frozenset[str] = frozenset()
 
 
 class Policy(Protocol):
@@ -56,7 +60,7 @@ class Policy(Protocol):
 @dataclass(frozen=True, slots=True)
 class Engine:
     """What all exchanges of a process share. `mask` replaces what secrets hide in header values; `tell` gets the record of
-    each exchange that has ended.
+    each exchange, and of each try, that has ended. `passports` and `tries` are there where the upstream pass is.
     """
 
     policy: Policy
@@ -64,3 +68,5 @@ class Engine:
     admission: Admission
     mask: Callable[[Headers, tuple[Secret, ...]], Headers]
     tell: Callable[[Record], None]
+    passports: Passports | None = field(default=None, repr=False)
+    tries: Tries | None = None

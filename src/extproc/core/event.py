@@ -27,7 +27,7 @@ class BodyMode(StrEnum):
 class Event:
     """One message from Envoy. `fields` are the header or trailer fields, pseudo fields included; `attributes` those that
     the generated configuration asks for. `configured` are the body modes (request, response) in force, and ride on the
-    first message of a stream only.
+    first message of a stream only. `passport` is what the downstream pass left for the upstream pass.
     """
 
     direction: Direction
@@ -37,6 +37,7 @@ class Event:
     end: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
     configured: tuple[BodyMode, BodyMode] | None = None
+    passport: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,14 @@ class Outcome:
     metadata: Mapping[str, Any] | None = None
     respond: Respond | None = None
     request_id: str = ""
+    passport: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is told of an exchange when it has ended: names and words, never a header, a body or a secret."""
+    """What is told of an exchange when it has ended: names and words, never a header, a body or a secret. `is_try`: it is
+    told of one try in the upstream pass; the exchange itself is told of by the downstream pass.
+    """
 
     gateway: str
     route: str = ""
@@ -90,3 +94,4 @@ class Record:
     skips: tuple[Skip, ...] = ()
     unsettled: tuple[Skip, ...] = ()
     reports: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)
+    is_try: bool = False

@@ -88,8 +88,9 @@ class Streaming(BodyFilter, Protocol):
     """A body filter that says for each exchange how much of the body it needs; any other needs the WHOLE."""
 
     def reading(self, phase: Phase, exchange: Exchange) -> Reading:
-        """Asked when the headers of the message are decided. Unless the body is buffered, `decide` and `transformer` follow at
-        once, and what they change in the headers leaves with them; the body itself they do not see.
+        """Asked when the headers of the message are decided; of an answer also before there is one (`exchange.response` is
+        None): the most that could be needed. Unless the body is buffered, `decide` and `transformer` follow at once, and what
+        they change in the headers leaves with them; the body itself they do not see.
         """
         ...
 

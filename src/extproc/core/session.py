@@ -164,10 +164,7 @@ class Session:
             proof=selection.chain.proof,
         )
         outcome = await self._headers(event, request)
-        if outcome.respond:
-            return outcome
-        ends = replace(self._wants, request_body=Reading.NOTHING) if event.end else self._wants
-        return replace(outcome, modes=ends.modes())
+        return outcome if outcome.respond else replace(outcome, modes=self._wants.early_modes(ended=event.end))
 
     async def _response_headers(self, event: Event) -> Outcome:
         """What an upstream answered is proof that the request went out: it must have been judged whole."""
@@ -180,9 +177,9 @@ class Session:
         before = read_response(event.fields)
         masked = self.engine.mask(before.headers, state.secrets)
         self._state = replace(state, response=replace(before, headers=masked))
-        asked = self._wants
+        announced = self._wants.response_body
         outcome = await self._headers(event, before)
-        if outcome.respond or event.end or self._wants is asked:
+        if outcome.respond or event.end or announced is Reading.NOTHING:
             return outcome
         return replace(outcome, modes=self._wants.modes())
 
@@ -212,8 +209,7 @@ class Session:
             found = self._chain.reading(Phase.RESPONSE_BODY, self._known())
         except ExpressionError as error:
             return Denial(deny("policy_error", str(error)), "", Phase.RESPONSE_BODY, Cause.DEFECT)
-        if found is not self._wants.response_body:
-            self._wants = replace(self._wants, response_body=found)
+        self._wants = replace(self._wants, response_body=found)
         return None
 
     async def _open(self, direction: Direction, turn: Turn) -> Denial | None:

@@ -20,13 +20,14 @@ MODES = {
 }
 """How Envoy sends a body of which so much is needed."""
 
-NOTHING, WHOLE = Reading.NOTHING, Reading.WHOLE
+EARLY = {**{reading: reading for reading in Reading}, Reading.STREAM: Reading.WATCH}
+NOTHING = Reading.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """Until the response's headers are decided, `response_body` is the most that could be needed: WHOLE. `response_headers`
-    says whether they are wanted for themselves; who wants the body gets them too.
+    """Until the response's headers are decided, `response_body` is the most that could be needed. `response_headers` says
+    whether they are wanted for themselves; who wants the body gets them too.
     """
 
     request_body: Reading = NOTHING
@@ -38,12 +39,16 @@ class Wants:
 
     def modes(self) -> Modes:
         """What Envoy is told. Trailers of a response that is inspected come too: they may be what ends it."""
-        return Modes(
-            MODES[self.request_body],
-            self.response_headers or self.response_body > NOTHING,
-            MODES[self.response_body],
-            self.response_body > NOTHING,
-        )
+        answered = self.response_body > NOTHING
+        return Modes(MODES[self.request_body], self.response_headers or answered, MODES[self.response_body], answered)
+
+    def early_modes(self, *, ended: bool) -> Modes:
+        """What Envoy is told with the request's headers, `ended` if they are all of it. An answer that will not be needed
+        whole is announced as STREAMED: of one that is to be buffered Envoy takes no more than its buffer before the headers
+        are answered, and one that is streamed both ways cannot be anything else later.
+        """
+        request = NOTHING if ended else self.request_body
+        return replace(self, request_body=request, response_body=EARLY[self.response_body]).modes()
 
 
 def wants(chain: Chain, state: State, journal: Journal) -> Wants | Denial:
@@ -53,11 +58,10 @@ def wants(chain: Chain, state: State, journal: Journal) -> Wants | Denial:
     if lacking := next((link for link in chain.links if chain.lacks_peer(link, state)), None):
         return Denial(UNAUTHENTICATED, lacking.name, Phase.REQUEST_HEADERS)
     try:
-        answering = bool(chain.active(Phase.RESPONSE_BODY, state))
         found = Wants(
             chain.reading(Phase.REQUEST_BODY, state),
             bool(chain.active(Phase.RESPONSE_HEADERS, state)) or bool(state.secrets),
-            WHOLE if answering else NOTHING,
+            chain.reading(Phase.RESPONSE_BODY, state),
         )
         return _upgrade(found, chain, state, journal) if "upgrade" in state.arrived.headers else found
     except ExpressionError as error:

@@ -1,0 +1,65 @@
+"""What the downstream pass of an exchange tells the upstream pass: the two are streams of their own, perhaps to two processes.
+
+Between them lies Envoy, so it travels as a token that only this gateway's processes can make and read.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from extproc.core.chain import Chain
+from extproc.core.message import Request
+from extproc.core.peer import Backend, Peer, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Papers:
+    """Who calls, and what was decided. `arrived` is the request as it came, without what is hidden from expressions;
+    `backends` (namespace/name) are those that a try of this exchange may go to.
+    """
+
+    route: Route | None
+    backends: frozenset[str]
+    peer: Peer | None
+    arrived: Request
+    source: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Names of headers (lower case) and of query parameters."""
+
+    headers: frozenset[str] = frozenset()
+    query: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a try at one Backend meets. `left`: where an earlier try, at this Backend or another, may have left a credential:
+    they are emptied first. `held`: where the downstream pass has put one, which stays and is shown to nobody.
+    """
+
+    chain: Chain
+    backend: Backend
+    left: Places = field(default_factory=Places)
+    held: Places = field(default_factory=Places)
+
+
+class Passports(Protocol):
+    """Makes and reads tokens."""
+
+    def issue(self, papers: Papers) -> str:
+        """Printable ASCII. Raises: TooLarge, if the request's headers make it larger than Envoy should carry."""
+        ...
+
+    def read(self, token: str) -> Papers | None:
+        """What was issued, or None: it is forged, damaged, expired, another gateway's, or of another key."""
+        ...
+
+
+class Tries(Protocol):
+    """The configuration as the upstream pass asks it."""
+
+    def attempt(self, route: Route | None, backend: str) -> Attempt | None:
+        """What a try at that Backend (namespace/name) meets; None if there is none such."""
+        ...
