@@ -16,10 +16,13 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from extproc.core.event import Record
+from extproc.core.filter import Reading
 from extproc.core.verdict import DENIALS, FAILURES
+from extproc.core.wants import MODES
 from extproc.errors import Cause
 from extproc.policy.documents import BackendSpec, EgressPolicySpec, ExtensionSpec, ExtProcConfiguration
 from extproc.telemetry import Metrics, configure_logging, log_exchange
+from extproc.testing import chain, context, headers, link, play, response, response_body
 from extproc_filters import FILTERS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -33,7 +36,7 @@ def rows(page: str) -> list[list[str]]:
 
 
 def test_the_filter_in_the_documentation_and_its_tests_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    example, tests = re.findall(r"```python\n(.*?)```", (DOCS / "filters.md").read_text(), re.DOTALL)
+    example, tests, _ = re.findall(r"```python\n(.*?)```", (DOCS / "filters.md").read_text(), re.DOTALL)
     module = ModuleType("acme_models")
     monkeypatch.setitem(sys.modules, "acme_models", module)
     exec(example, module.__dict__)
@@ -41,6 +44,24 @@ def test_the_filter_in_the_documentation_and_its_tests_are_right(monkeypatch: py
     exec(tests, found)
     played = [test() for name, test in found.items() if name.startswith("test_")]
     assert len(played) == 4
+
+
+def test_the_streaming_filter_in_the_documentation_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    *_, example = re.findall(r"```python\n(.*?)```", (DOCS / "filters.md").read_text(), re.DOTALL)
+    module = ModuleType("acme_brief")
+    monkeypatch.setitem(sys.modules, "acme_brief", module)
+    exec(example, module.__dict__)
+    brief = link(module.Brief(module.Model(), context()))
+    pieces = [response_body(b"data: x\n\n" * 60, end=False)] * 3
+    begun = response(200, {"content-type": "text/event-stream"})
+    answers = play(chain(brief), headers(end=True), begun, *pieces)
+    assert [answer.end for answer in answers] == [None, None, False, True]
+    assert answers[-1].body.endswith(b"data: [DONE]\n\n")
+
+
+def test_every_reading_is_documented_with_its_mode() -> None:
+    told = {row[0]: row[2].strip("`") for row in rows("filters.md") if row[0] in Reading.__members__}
+    assert told == {reading.name: "not at all" if not reading else str(MODES[reading]) for reading in Reading}
 
 
 def test_every_denial_is_documented_with_its_status() -> None:

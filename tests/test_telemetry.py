@@ -97,6 +97,26 @@ def test_each_skip_is_counted(registry: CollectorRegistry) -> None:
     assert counted(registry, "extproc_fail_open_total", extension="quota", cause="unavailable") == 2
 
 
+def test_what_could_not_be_settled_is_counted_and_logged(registry: CollectorRegistry, lines: Lines) -> None:
+    record = Record("egress/egress", unsettled=(SKIP,))
+    Metrics(registry).count(record)
+    log_exchange(record)
+    assert counted(registry, "extproc_unsettled_total", extension="quota", cause="unavailable") == 1
+    assert [(line["event"], line["extension"], line["cause"]) for line in lines()] == [
+        ("unsettled", "quota", "unavailable")
+    ]
+
+
+def test_tokens_are_counted_by_kind(registry: CollectorRegistry) -> None:
+    metrics = Metrics(registry)
+    metrics.count(
+        Record("egress/egress", reports={"quota": {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}})
+    )
+    metrics.count(Record("egress/egress", reports={"quota": {"input_tokens": -1, "output_tokens": "many"}}))
+    assert counted(registry, "extproc_tokens_total", kind="input") == 7
+    assert counted(registry, "extproc_tokens_total", kind="output") == 5
+
+
 def test_only_counts_of_entities_are_read_from_reports(registry: CollectorRegistry) -> None:
     report = {"EMAIL_ADDRESS": 2, "style": "mask", "bytes": 10, "WORD": "x", "NEGATIVE": -1, "EVIL\n": 1}
     Metrics(registry).count(Record("egress/egress", reports={"pii": report, "other": {"target.EMAIL_ADDRESS": 1}}))

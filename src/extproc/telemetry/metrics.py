@@ -25,6 +25,9 @@ every series that it ever saw for hours, so a caller with many names must not ma
 ENTITY: Final = re.compile(r"(?:[a-z]+\.)?([A-Z][A-Z0-9_]{0,63})")
 """How a report names a count of entities, perhaps with the part where they were; other keys are for the metadata alone."""
 
+TOKENS: Final = ("input", "output")
+"""What a report names `input_tokens` and `output_tokens`."""
+
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Buckets: from a filter that only looks at a header to one that waited for as long as the longest budget."""
 
@@ -83,6 +86,7 @@ class Metrics:
         self._unsettled = tally(
             "unsettled", "Extensions that could not settle at the end what they had taken.", "extension", "cause"
         )
+        self._tokens = tally("tokens", "Tokens that answers said were used.", "kind")
         self._found = tally("entities_found", "Personal data that was found, by kind.", "entity")
         phases = histogram("phase_seconds", "Time that the chain took in a phase.", "phase")
         extensions = histogram(
@@ -115,11 +119,17 @@ class Metrics:
             self._unsettled.add(record, skip.extension, skip.cause)
         for report in record.reports.values():
             self._count_entities(record, report)
+            self._count_tokens(record, report)
 
     def _count_entities(self, record: Record, report: Mapping[str, int | str]) -> None:
         for key, found in report.items():
             if isinstance(found, int) and found > 0 and (named := ENTITY.fullmatch(key)):
                 self._found.add(record, named[1] if self._entities.admits(named[1]) else OTHER, number=found)
+
+    def _count_tokens(self, record: Record, report: Mapping[str, int | str]) -> None:
+        for kind in TOKENS:
+            if isinstance(used := report.get(f"{kind}_tokens"), int) and used > 0:
+                self._tokens.add(record, kind, number=used)
 
     def _time(self, record: Record) -> None:
         """How long each extension took, and all of a phase together."""
