@@ -13,10 +13,10 @@ import uvloop
 from extproc import Continue, Exchange, Phase, Verdict
 from extproc.core.admission import Admission
 from extproc.core.chain import Chain
+from extproc.core.engine import Engine, Selection
 from extproc.core.event import BodyMode, Event, Outcome, Record
 from extproc.core.headers import Headers
 from extproc.core.secret import Secret
-from extproc.core.engine import Engine, Selection
 from extproc.core.session import Session
 from extproc.testing import FixedPolicy, body, chain, headers, link, response
 from extproc.wire.codec import decode, encode, parse, serialize
@@ -122,7 +122,7 @@ async def _answer(event: Event) -> Outcome:
             return Continue(set_headers={"authorization": "Bearer " + "x" * 40, "x-added": "value"})
 
     engine = Engine(FixedPolicy(Selection(chain(SetsTwo()))), PACE, Admission(), _unmasked, _untold)
-    return await Session(engine).step(event)
+    return (await Session(engine).step(event))[0]
 
 
 def _timed(name: str, work: Callable[[], object]) -> Cost:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from extproc.core.exchange import Exchange
 from extproc.core.filter import BodyFilter, BodyTransformer, EndOfBody, Reading
@@ -31,8 +31,7 @@ class Denial:
     failure: Cause | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """The work on one ext_proc message. `deadline` as `pace.now` tells; `guard` is what the engine itself has against the
     state that an extension left, `settle` what it has against the one that a phase left.
     """
@@ -102,11 +101,12 @@ class Chain:
         Raises:
             ExpressionError: a `when` has no value.
         """
-        links = self.active(phase, state)
-        readings = (
-            Reading.WHOLE if self.lacks_peer(link, state) else link.reading(phase, state.view(link)) for link in links
-        )
-        return max(readings, default=Reading.NOTHING)
+        found = Reading.NOTHING
+        for link in self.active(phase, state):
+            if link.streaming is None or self.lacks_peer(link, state):
+                return Reading.WHOLE
+            found = max(found, link.reading(phase, state.view(link)))
+        return found
 
     async def run(self, phase: Phase, state: State, turn: Turn) -> State | tuple[State, Denial]:
         """Run the links of `phase` over `state`, each seeing the result of the one before.
@@ -116,14 +116,14 @@ class Chain:
         taken: list[tuple[Link, Exchange]] = []
         for link in self._phases[phase]:
             started = turn.pace.now()
-            if self.lacks_peer(link, state):
+            if self.needs_peer and self.lacks_peer(link, state):
                 result: State | Denial | None = Denial(UNAUTHENTICATED, link.name, phase)
             else:
-                result = await _one(link, phase, state, turn)
+                result = await attempt(link, phase, state, turn, _deciding)
             if isinstance(result, State):
                 if link.compensating:
                     taken.append((link, result.view(link)))
-                if refusal := turn.guard(result):
+                if result is not state and (refusal := turn.guard(result)):
                     result = Denial(refusal, link.name, phase)
             if isinstance(result, Denial):
                 turn.journal.decided(link.name, phase, turn.pace.now() - started, result.respond.code)
@@ -138,30 +138,21 @@ class Chain:
         return state
 
 
-async def _one(link: Link, phase: Phase, state: State, turn: Turn) -> State | Denial | None:
-    """`state` after `link`, or its denial; None if it did not run, or failed and was passed over."""
-
-    def deciding(exchange: Exchange) -> Awaitable[Verdict]:
-        if link.transforming and phase.has_body:
-            return _decide_and_transform(link, link.transforming, phase, exchange, turn.pace)
-        return link.filter.decide(phase, exchange)
-
-    return await attempt(link, phase, state, turn, deciding)
+Deciding = Callable[[Link, Phase, Exchange, Pace], Awaitable[Verdict]]
+"""How an extension comes to its verdict."""
 
 
-async def attempt(
-    link: Link, phase: Phase, state: State, turn: Turn, deciding: Callable[[Exchange], Awaitable[Verdict]]
-) -> State | Denial | None:
+async def attempt(link: Link, phase: Phase, state: State, turn: Turn, deciding: Deciding) -> State | Denial | None:
     """What `link` makes of `state` by `deciding`, or its denial; None if it did not run, or failed and was passed over.
 
     Once the budget is spent every link left fails with a timeout, so the first that is not open for it denies.
     """
     started = turn.pace.now()
     try:
-        if not _holds(link, state):
+        if link.when is not None and not _holds(link, state):
             return None
         seconds = min(link.timeout, turn.left())
-        verdict = await turn.pace.bounded(deciding(state.view(link)), seconds)
+        verdict = await turn.pace.bounded(deciding(link, phase, state.view(link), turn.pace), seconds)
         return judge(link, phase, state, verdict)
     except ExpressionError as error:
         return Denial(deny("policy_error", f"{link.name}: {error}"), link.name, phase, Cause.DEFECT)
@@ -187,6 +178,12 @@ def _holds(link: Link, state: State) -> bool:
     if not isinstance(value, bool):
         raise ExpressionError(f"`when` is a {type(value).__name__}, not a bool")
     return value
+
+
+def _deciding(link: Link, phase: Phase, exchange: Exchange, pace: Pace) -> Awaitable[Verdict]:
+    if link.transforming and phase.has_body:
+        return _decide_and_transform(link, link.transforming, phase, exchange, pace)
+    return link.filter.decide(phase, exchange)
 
 
 async def _decide_and_transform(

@@ -91,12 +91,15 @@ class HeaderChange:
         return len(self.remove) + sum(len(values) for _, values in self.set)
 
 
+NO_CHANGE: Final = HeaderChange()
+
+
 def difference(before: Headers, after: Headers) -> HeaderChange:
     """The smallest change that leads from `before` to `after`. The order of different names is not kept: HTTP gives it
     no meaning, the order of the values of one name is.
     """
     if before is after:
-        return HeaderChange()
+        return NO_CHANGE
     old, new = _by_name(before), _by_name(after)
     return HeaderChange(
         remove=tuple(name for name in old if name not in new),

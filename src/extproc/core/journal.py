@@ -1,13 +1,13 @@
 """What happened in an exchange, in the order in which it happened: for logs, metrics and dynamic metadata."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from extproc.core.phase import Phase
 from extproc.errors import Cause
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """An extension that decided: `continue`, or the code of its denial; and the seconds that it took."""
 
     extension: str
@@ -16,8 +16,7 @@ class Decision:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(NamedTuple):
     """An extension that failed, and was passed over because its failOpen covers the cause, or because all was over."""
 
     extension: str

@@ -48,6 +48,7 @@ class Link:
     when: Condition | None = None
     phases: frozenset[Phase] = field(init=False)
     authenticator: Authenticator | None = field(init=False)
+    authenticates: bool = field(init=False)
     transforming: BodyFilter | None = field(init=False)
     streaming: Streaming | None = field(init=False)
     compensating: Compensating | None = field(init=False)
@@ -60,16 +61,13 @@ class Link:
         follow_ups = filter_.follow_ups if isinstance(filter_, Following) else frozenset()
         object.__setattr__(self, "phases", frozenset({self.phase}) | follow_ups)
         object.__setattr__(self, "authenticator", filter_ if isinstance(filter_, Authenticator) else None)
+        object.__setattr__(self, "authenticates", self.authenticator is not None)
         object.__setattr__(self, "transforming", filter_ if isinstance(filter_, BodyFilter) else None)
         object.__setattr__(self, "streaming", filter_ if isinstance(filter_, Streaming) else None)
         object.__setattr__(self, "compensating", filter_ if isinstance(filter_, Compensating) else None)
         object.__setattr__(self, "settling", filter_ if isinstance(filter_, Settling) else None)
         reads = getattr(filter_, "max_body_bytes", None)
         object.__setattr__(self, "room", None if reads is None else 2 * reads + 64 * 1024)
-
-    @property
-    def authenticates(self) -> bool:
-        return self.authenticator is not None
 
     def reading(self, phase: Phase, exchange: Exchange) -> Reading:
         """How much of the body it needs. One that cannot say gets all of it, and fails there: nothing passes unseen."""

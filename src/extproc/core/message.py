@@ -117,14 +117,9 @@ def read_response(fields: Headers) -> Response:
 def _split(fields: Headers) -> tuple[dict[str, str], Headers]:
     """The pseudo fields, and the others. A pseudo field that comes twice reads as both, joined: no valid value of any."""
     pseudo: dict[str, str] = {}
-    others = []
-    for field in fields:
-        name, value = field
-        if name.startswith(PSEUDO):
-            pseudo[name] = f"{pseudo[name]}, {text(value)}" if name in pseudo else text(value)
-        else:
-            others.append(field)
-    return pseudo, Headers(others)
+    for name, value in [field for field in fields if field[0][:1] == PSEUDO]:
+        pseudo[name] = f"{pseudo[name]}, {text(value)}" if name in pseudo else text(value)
+    return pseudo, Headers([field for field in fields if field[0][:1] != PSEUDO])
 
 
 @lru_cache(maxsize=4096)

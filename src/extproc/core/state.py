@@ -49,21 +49,29 @@ class State:
     reports: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
     _variables: dict[bool, dict[str, object]] = field(default_factory=dict, compare=False, repr=False)
+    _views: dict[tuple[bool, bool], Exchange] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def view(self, link: Link) -> Exchange:
         """What `link` may see. The authenticator sees the request as it arrived; a preAuth extension sees no peer, and
-        only what other preAuth extensions stated.
+        only what other preAuth extensions stated. Extensions that may see the same and left nothing for themselves share it.
         """
-        return Exchange(
+        own = self.states.get(link.name)
+        kind = (link.pre_auth, link.authenticates)
+        if own is None and kind in self._views:
+            return self._views[kind]
+        seen = Exchange(
             self.arrived if link.authenticates else self.request,
             self.response,
             self.route,
             self.backend,
-            self.states.get(link.name),
+            own,
             self.source,
             self.variables(link),
             self.public_facts if link.pre_auth else self.facts,
         )
+        if own is None:
+            self._views[kind] = seen
+        return seen
 
     def variables(self, link: Link) -> "Variables":
         return Variables(self, with_peer=not link.pre_auth)

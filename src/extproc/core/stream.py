@@ -7,7 +7,7 @@ from functools import partial
 from extproc.core.chain import SLICE, UNAUTHENTICATED, Chain, Denial, Turn, attempt, defect, judge
 from extproc.core.exchange import Exchange
 from extproc.core.filter import BodyTransformer, EndOfBody, Reading
-from extproc.core.link import Link
+from extproc.core.link import Link, Pace
 from extproc.core.phase import Phase
 from extproc.core.state import State
 from extproc.core.verdict import Continue, Verdict, answer_to
@@ -211,7 +211,7 @@ async def opened(chain: Chain, phase: Phase, state: State, turn: Turn) -> tuple[
         if chain.lacks_peer(link, state):
             result: State | Denial | None = Denial(UNAUTHENTICATED, link.name, phase)
         else:
-            result = await attempt(link, phase, state, turn, partial(_open, link, phase, made))
+            result = await attempt(link, phase, state, turn, partial(_open, made))
         took = turn.pace.now() - started
         if isinstance(result, Denial):
             turn.journal.decided(link.name, phase, took, result.respond.code)
@@ -228,7 +228,13 @@ async def opened(chain: Chain, phase: Phase, state: State, turn: Turn) -> tuple[
     return state, pipe
 
 
-async def _open(link: Link, phase: Phase, made: list[BodyTransformer], exchange: Exchange) -> Verdict:
+async def _open(
+    made: list[BodyTransformer],
+    link: Link,
+    phase: Phase,
+    exchange: Exchange,
+    pace: Pace,  # noqa: ARG001 - as others are called
+) -> Verdict:
     verdict = await link.filter.decide(phase, exchange)
     if not isinstance(verdict, Continue):
         return verdict

@@ -55,7 +55,8 @@ def wants(chain: Chain, state: State, journal: Journal) -> Wants | Denial:
     """What the chain wants of the rest of this exchange, or why it cannot have it."""
     if chain.authentication and chain.authenticator is None:
         return Denial(UNAUTHENTICATED, "", Phase.REQUEST_HEADERS)
-    if lacking := next((link for link in chain.links if chain.lacks_peer(link, state)), None):
+    needing = chain.links if chain.needs_peer and state.peer is None else ()
+    if lacking := next((link for link in needing if not link.pre_auth), None):
         return Denial(UNAUTHENTICATED, lacking.name, Phase.REQUEST_HEADERS)
     try:
         found = Wants(

@@ -30,23 +30,22 @@ async def bounded(awaitable: Awaitable[T], seconds: float) -> T:
         TimeoutError: it took longer, and gave a value all the same, or went on waiting for more than LINGER.
         Defect: it raised CancelledError though nobody cancelled it, or what is no Exception; or it cancelled our task.
     """
-    guest = _Guest(awaitable if isinstance(awaitable, Coroutine) else _wait(awaitable))
+    coroutine = awaitable if type(awaitable) is types.CoroutineType else _wait(awaitable)
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("there is no task to run in")
+    before = task.cancelling()
     try:
-        try:
-            waits_for = guest.step(guest.coroutine.send, None)
-        except StopIteration as done:
-            value: T = done.value
-        else:
-            value = await _rest(guest, waits_for, seconds)
-    except asyncio.CancelledError:
-        await guest.settle()
-        raise Defect("it raised CancelledError") from None
-    except Exception:
-        await guest.settle()
-        raise
-    if guest.left > 0:
-        await guest.settle()
-    return value
+        waits_for = coroutine.send(None)
+    except StopIteration as done:
+        if task.cancelling() == before:  # nearly always: it had nothing to wait for
+            return done.value  # type: ignore[no-any-return] # what the coroutine returned
+        await _Guest(coroutine, task, before).settle()
+        return done.value  # type: ignore[no-any-return]
+    except BaseException as error:  # noqa: BLE001 - whatever it is: translated, and raised
+        await _Guest(coroutine, task, before).settle()
+        raise _translated(error) from None
+    return await _rest(_Guest(coroutine, task, before), waits_for, seconds)
 
 
 async def pause() -> None:
@@ -81,17 +80,19 @@ def _over(task: asyncio.Task[None]) -> None:
 PACE: Final = Pace(time.monotonic, bounded, pause, spawn)
 
 
+def _translated(error: BaseException) -> Exception:
+    """What other people's code raised, as what the engine can take: nothing that would end the task or the loop."""
+    return error if isinstance(error, Exception) else Defect(f"it raised {type(error).__name__}")
+
+
 class _Guest(Generic[T]):
-    """Other people's coroutine in our task. `own` is how often it has cancelled that task itself."""
+    """Other people's coroutine in our task, from its first step on. `own` is how often it has cancelled that task itself."""
 
     __slots__ = ("before", "coroutine", "own", "task")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("there is no task to run in")
-        self.coroutine, self.task, self.own = coroutine, task, 0
-        self.before = task.cancelling()
+    def __init__(self, coroutine: Coroutine[Any, Any, T], task: "asyncio.Task[Any]", before: int) -> None:
+        self.coroutine, self.task, self.before = coroutine, task, before
+        self.own = task.cancelling() - before  # nobody else has run since
 
     def step(self, advance: Callable[[Any], Any], value: Any) -> Any:
         """One step, up to what it waits for next. Raises: StopIteration, when it is done; Defect; what it raises."""
@@ -101,7 +102,7 @@ class _Guest(Generic[T]):
         except (Exception, asyncio.CancelledError):
             raise
         except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt, GeneratorExit, and groups with them
-            raise Defect(f"it raised {type(error).__name__}") from None
+            raise _translated(error) from None
         finally:
             self.own += self.task.cancelling() - before
 
@@ -139,6 +140,20 @@ async def _wait(awaitable: Awaitable[T]) -> T:
 
 
 async def _rest(guest: _Guest[T], waits_for: Any, seconds: float) -> T:
+    """What a coroutine gives whose first step has been run and waits for something."""
+    try:
+        value = await _timed(guest, waits_for, seconds)
+    except asyncio.CancelledError as error:
+        await guest.settle()
+        raise _translated(error) from None
+    except Exception:
+        await guest.settle()
+        raise
+    await guest.settle()
+    return value
+
+
+async def _timed(guest: _Guest[T], waits_for: Any, seconds: float) -> T:
     async with asyncio.timeout(seconds + LINGER) as last, asyncio.timeout(seconds) as limit:
         value = await _drive(guest, waits_for, last)
     if limit.expired():
