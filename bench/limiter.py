@@ -2,7 +2,8 @@
 
 Both run the same script with the same arguments for 32 requests at a time, each with one limit of its own key. The one is
 `RedisCounters`, whose calls of one turn of the loop share a write; the other asks the client library for each call. The
-processor's time is counted with the process that asks and, apart, with Redis too.
+processor's time is counted with the process that asks and, apart, with Redis too. `settled` are exchanges of tokens: a take
+of a cost that differs each time, and then its settlement to less, so two calls for each.
 """
 
 import asyncio
@@ -14,28 +15,41 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 
 import redis.asyncio
 import uvloop
 
 from extproc.adapters.redis import RedisCounters
-from extproc.adapters.redis_script import SCRIPT, SHA, key, take_arguments, tally
+from extproc.adapters.redis_script import (
+    SCRIPT,
+    SHA,
+    Argument,
+    Change,
+    Receipt,
+    key,
+    settle_arguments,
+    take_arguments,
+    tally,
+)
 from extproc.ports import Algorithm, Demand
 
 CALLERS = 32
-TAKES = 400
-"""Of each caller in a round."""
+EXCHANGES = 400
+"""Of each caller in a round: exchanges."""
 ROUNDS = 6
-LIMIT = 20_000
+LIMIT = 1_000_000_000
+COSTS = range(500, 9500)
+"""Of exchanges that are settled: too many to be remembered as arguments."""
 
-Take = Callable[[Demand], Awaitable[bool]]
+Exchange = Callable[[Demand], Awaitable[bool]]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Microseconds of CPU for one take: in the process that asks, and in Redis."""
+    """Microseconds of CPU for one exchange: in the process that asks, and in Redis."""
 
     caller: float
     server: float
@@ -43,7 +57,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    algorithm: Algorithm
+    name: str
     alone: list[Cost]
     shared: list[Cost]
 
@@ -51,7 +65,7 @@ class Row:
         alone, shared = _caller(self.alone), _caller(self.shared)
         all_alone, all_shared = _both(self.alone), _both(self.shared)
         cells = (
-            self.algorithm.value,
+            self.name,
             f"{1e6 / alone:,.0f}",
             f"{1e6 / shared:,.0f}",
             f"{alone / shared:.1f}",
@@ -63,28 +77,40 @@ class Row:
 
 
 HEAD = (
-    "| takes per CPU second | one EVALSHA each | RedisCounters | ratio | with Redis: each | RedisCounters | ratio |\n"
+    "| exchanges per CPU second | one EVALSHA each | RedisCounters | ratio | with Redis: each | RedisCounters | ratio |\n"
     "|---|---:|---:|---:|---:|---:|---:|"
 )
 
 
 def main() -> int:
     """Exit code 1 without redis-server."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        sys.stderr.write("redis-server is not on the PATH: apt-get install redis-server\n")
+    if sentence := missing():
+        sys.stderr.write(f"{sentence}\n")
         return 1
+    print(table(measure()))
+    return 0
+
+
+def missing() -> str | None:
+    """What this machine lacks for it, as a sentence."""
+    return None if shutil.which("redis-server") else "redis-server is not on the PATH: apt-get install redis-server"
+
+
+def table(rows: list[Row]) -> str:
+    return "\n".join([HEAD, *(row.cells() for row in rows)])
+
+
+def measure() -> list[Row]:
+    """With a redis-server of its own; half a minute. Raises: RuntimeError."""
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="xp-bench-") as directory:
-        argv = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
+        argv = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
         server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
         try:
-            rows = uvloop.run(_measure(f"redis://127.0.0.1:{port}/0", server.pid))
+            return uvloop.run(_measure(f"redis://127.0.0.1:{port}/0", server.pid))
         finally:
             server.terminate()
             server.wait()
-    print("\n".join([HEAD, *(row.cells() for row in rows)]))
-    return 0
 
 
 def _free_port() -> int:
@@ -98,25 +124,60 @@ async def _measure(url: str, server: int) -> list[Row]:
     counters = RedisCounters(url, timeout=5.0)
     try:
         await _until_it_answers(counters)
-
-        async def alone(demand: Demand) -> bool:
-            answer = await client.evalsha(SHA.decode(), 1, key(b"extproc:", demand), *take_arguments([demand], 0))
-            return tally([demand], answer).admitted
-
-        async def shared(demand: Demand) -> bool:
-            return (await counters.take([demand])).admitted
-
         await client.script_load(SCRIPT.decode())
         rows = []
         for algorithm in Algorithm:
-            rounds = [
-                (await _round(alone, algorithm, server), await _round(shared, algorithm, server)) for _ in range(ROUNDS)
-            ]
-            rows.append(Row(algorithm, [one for one, _ in rounds[1:]], [other for _, other in rounds[1:]]))
+            rows.append(await _row(algorithm.value, algorithm, Alone(client).take, Shared(counters).take, server))
+            name = f"{algorithm.value}, settled"
+            rows.append(await _row(name, algorithm, Alone(client).settled, Shared(counters).settled, server))
         return rows
     finally:
         await counters.close()
         await client.aclose()
+
+
+class Alone:
+    """Each call asks the client library."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._costs = cycle(COSTS)
+
+    async def take(self, demand: Demand) -> bool:
+        return tally([demand], await self._call(demand, take_arguments([demand], 0))).admitted
+
+    async def settled(self, demand: Demand) -> bool:
+        demand = replace(demand, cost=next(self._costs))
+        found = tally([demand], await self._call(demand, take_arguments([demand], 0)))
+        if isinstance(found.receipt, Receipt):
+            change = Change(demand, demand.cost // 2 - demand.cost, found.receipt.parts[0])
+            await self._call(demand, settle_arguments([change], 0))
+        return found.admitted
+
+    async def _call(self, demand: Demand, arguments: list[Argument]) -> list[int]:
+        return await self._client.evalsha(SHA.decode(), 1, key(b"extproc:", demand), *arguments)
+
+
+class Shared:
+    """The calls of one turn of the loop share a write."""
+
+    def __init__(self, counters: RedisCounters) -> None:
+        self._counters = counters
+        self._costs = cycle(COSTS)
+
+    async def take(self, demand: Demand) -> bool:
+        return (await self._counters.take([demand])).admitted
+
+    async def settled(self, demand: Demand) -> bool:
+        demand = replace(demand, cost=next(self._costs))
+        found = await self._counters.take([demand])
+        await self._counters.settle([demand], found.receipt, [demand.cost // 2])
+        return found.admitted
+
+
+async def _row(name: str, algorithm: Algorithm, alone: Exchange, shared: Exchange, server: int) -> Row:
+    rounds = [(await _round(alone, algorithm, server), await _round(shared, algorithm, server)) for _ in range(ROUNDS)]
+    return Row(name, [one for one, _ in rounds[1:]], [other for _, other in rounds[1:]])
 
 
 async def _until_it_answers(counters: RedisCounters) -> None:
@@ -127,13 +188,13 @@ async def _until_it_answers(counters: RedisCounters) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _round(take: Take, algorithm: Algorithm, server: int) -> Cost:
+async def _round(exchange: Exchange, algorithm: Algorithm, server: int) -> Cost:
     async def caller(number: int) -> int:
         demand = Demand(b"bench-%d" % number, algorithm, LIMIT, 60.0, LIMIT, group=b"bench")
-        return sum([await take(demand) for _ in range(TAKES)])
+        return sum([await exchange(demand) for _ in range(EXCHANGES)])
 
     before, before_server = time.process_time(), _cpu(server)
-    asked = CALLERS * TAKES
+    asked = CALLERS * EXCHANGES
     if sum(await asyncio.gather(*map(caller, range(CALLERS)))) != asked:
         raise RuntimeError("a take was refused, though no limit was reached: was this Redis used by somebody else?")
     spent, spent_server = time.process_time() - before, _cpu(server) - before_server

@@ -256,11 +256,18 @@ def test_the_outside_is_what_the_test_gives() -> None:
 def test_counters_have_room_for_their_limit_once() -> None:
     store = context().outside.counters(None)
     demand = Demand(b"c", Algorithm.FIXED_WINDOW, 1, 60, 1)
-    assert run(store.take([demand])).admitted
+    taken = run(store.take([demand]))
+    assert taken.admitted
     refused = run(store.take([demand]))
     assert (refused.admitted, refused.levels[0].remaining, refused.levels[0].retry_after) == (False, 0, 60)
-    run(store.give_back([demand], None))
-    assert run(store.take([demand])).admitted
+    for used in (0, 5):  # once, and no more
+        run(store.settle([demand], taken.receipt, [used]))
+    taken = run(store.take([demand]))
+    assert taken.admitted
+    run(store.settle([demand], taken.receipt, [5]))
+    assert run(store.take([demand])).levels[0].remaining == 0
+    with pytest.raises(TypeError):
+        run(store.settle([demand], refused.receipt, [0]))
 
 
 def test_a_when_in_cel_is_compiled() -> None:

@@ -60,8 +60,8 @@ class Algorithm(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """So much of one counter: `limit` units per `window` seconds; `burst` is the bucket's size. Demands of one `group` may be
-    made together; a store that is spread over several machines keeps a group on one.
+    """So much of one counter: `cost` units of the `limit` per `window` seconds; `burst` is the bucket's size. Demands of one
+    `group` may be made together; a store that is spread over several machines keeps a group on one.
     """
 
     counter: bytes
@@ -87,7 +87,7 @@ class Level:
 @dataclass(frozen=True, slots=True)
 class Tally:
     """The answer to several demands: all were taken, or nothing was. One level for each demand, in order. `receipt` is
-    what `give_back` wants.
+    what `settle` wants.
     """
 
     admitted: bool
@@ -102,8 +102,18 @@ class CounterStore(Protocol):
         """Check all demands and take all, or nothing. Raises: Unavailable."""
         ...
 
-    async def give_back(self, demands: Sequence[Demand], receipt: object) -> None:
-        """Return what one `take` took. Raises: Unavailable."""
+    async def settle(self, demands: Sequence[Demand], receipt: object, used: Sequence[int]) -> None:
+        """Make of what one `take` took what was `used` in the end: one number for each demand, in units of cost.
+
+        Less is returned to the counter, as far as time has not returned it already. More is taken now, even where there is no
+        room: the counter is then overdrawn, and refuses until time has repaid it. As much as was taken is no work. What is
+        never settled stays taken, and ages as all that is taken does. A receipt is good for once, and is used up by a
+        settling that was Unavailable too: nothing is ever returned twice.
+
+        Raises:
+            Unavailable: nobody knows whether it was settled.
+            ValueError: a number that is negative or absurd, or not one for each demand.
+        """
         ...
 
 

@@ -65,7 +65,7 @@ async def ask(counters: RedisCounters, found: Found, ends: float) -> None:
         try:
             tally = await counters.take(asked)
             if tally.admitted and random.random() < 0.1:
-                await counters.give_back(asked, tally.receipt)
+                await counters.settle(asked, tally.receipt, [0, 0])
                 continue
         except Unavailable:
             found.unavailable += 1

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 BINARY = os.environ.get("EXTPROC_REDIS_SERVER") or shutil.which("redis-server")
@@ -16,6 +16,10 @@ BINARY = os.environ.get("EXTPROC_REDIS_SERVER") or shutil.which("redis-server")
 
 MISSING = "redis-server is not on this machine: apt-get install redis-server"
 PATIENCE = 20.0
+
+NODES = 3
+SLOTS = 16384
+CLUSTER = {"cluster_enabled": "yes", "cluster_node_timeout": "1000", "cluster_require_full_coverage": "no"}
 
 
 def free_port() -> int:
@@ -105,3 +109,35 @@ def redis_server(**options: str) -> Iterator[RedisServer]:
     finally:
         server.stop()
         shutil.rmtree(directory)
+
+
+@contextmanager
+def redis_cluster() -> Iterator[list[RedisServer]]:
+    """Three masters, each with its third of the slots, in order."""
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(redis_server(**CLUSTER)) for _ in range(NODES)]
+        for number, node in enumerate(nodes):
+            first, last = number * SLOTS // NODES, (number + 1) * SLOTS // NODES - 1
+            _told(node, "CLUSTER", *_add_slots(node, first, last))
+            _told(node, "CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
+        for node in nodes[1:]:
+            _told(node, "CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port))
+        wait_until(lambda: all(map(_complete, nodes)))
+        yield nodes
+
+
+def _told(node: RedisServer, *words: str) -> None:
+    answer = node.command(*words)
+    assert answer == b"+OK\r\n", answer
+
+
+def _add_slots(node: RedisServer, first: int, last: int) -> list[str]:
+    """Redis 7 takes slots by their range."""
+    if b"redis_version:6" in node.command("INFO", "server"):
+        return ["ADDSLOTS", *map(str, range(first, last + 1))]
+    return ["ADDSLOTSRANGE", str(first), str(last)]
+
+
+def _complete(node: RedisServer) -> bool:
+    told = node.command("CLUSTER", "INFO")
+    return b"cluster_state:ok" in told and b"cluster_slots_ok:%d" % SLOTS in told

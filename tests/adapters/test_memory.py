@@ -1,8 +1,11 @@
 """Counters in memory: bounded, and never at the cost of a counter that is in use. What they count is in `contract/`."""
 
+from dataclasses import replace
+
 import pytest
 
 from extproc.adapters.memory import Counters
+from extproc.adapters.meters import MOST_ENTRIES, SECOND, SlidingWindow
 from extproc.errors import Unavailable
 from extproc.ports import Algorithm, Demand
 from extproc.testing import Clock
@@ -71,6 +74,7 @@ async def test_what_sliding_windows_remember_is_bounded() -> None:
     counters = Counters(clock, most_takes=10)
     for _ in range(10):
         await counters.take([demand("a", limit=100)])
+        clock.advance(0.1)
     with pytest.raises(Unavailable):
         await counters.take([demand("a", limit=100)])
     with pytest.raises(Unavailable):
@@ -78,6 +82,7 @@ async def test_what_sliding_windows_remember_is_bounded() -> None:
     clock.advance(10)
     for _ in range(10):
         await counters.take([demand("a", limit=100)])
+        clock.advance(0.1)
     with pytest.raises(Unavailable):
         await counters.take([demand("a", limit=100)])
 
@@ -86,8 +91,66 @@ async def test_taking_and_giving_back_leaves_nothing_behind() -> None:
     counters = Counters(Clock(), most_takes=3)
     for _ in range(50):
         tally = await counters.take([demand("a", limit=100), demand("b", limit=100)])
-        await counters.give_back([demand("a", limit=100), demand("b", limit=100)], tally.receipt)
+        await counters.settle([demand("a", limit=100), demand("b", limit=100)], tally.receipt, [0, 0])
     assert (await counters.take([demand("a", limit=100)])).levels[0].remaining == 99
+
+
+async def test_what_is_taken_at_one_instant_is_one_entry_whatever_it_amounts_to() -> None:
+    counters = Counters(Clock(), most_takes=2)
+    wanted = demand("a", limit=10**9)
+    for cost in (1, 10**6, 7 * 10**8):
+        assert (await counters.take([replace(wanted, cost=cost)])).admitted
+
+
+async def test_a_window_of_many_takes_keeps_a_bounded_number_and_loses_none() -> None:
+    """Beyond MOST_ENTRIES an entry counts up to a tick longer than the take; never shorter, and none gets lost."""
+    window, takes, total = 12.0, 300_000, 0
+    wanted = demand("a", limit=10**9, window=window)
+    meter = SlidingWindow(wanted)
+    step = int(window * SECOND) // takes
+    tick = int(window * SECOND) // MOST_ENTRIES
+    receipts = []
+    for number in range(takes):
+        now = number * step
+        receipts.append((now, meter.take(wanted, number % 3, now)))
+        total += number % 3
+        assert meter.size() <= 2 * MOST_ENTRIES + 1
+    assert meter.size() > MOST_ENTRIES
+    assert all(0 <= entry - taken < tick for taken, entry in receipts)
+    assert [taken for taken, entry in receipts[:MOST_ENTRIES]] == [entry for _, entry in receipts[:MOST_ENTRIES]]
+    for number in range(5, takes, takes // 100):
+        meter.put_back(wanted, number % 3, receipts[number][1], now)
+        total -= number % 3
+    assert meter.left(wanted, now) == 10**9 - total
+    assert meter.left(wanted, now + tick + int(window * SECOND)) == 10**9
+
+
+@every_algorithm
+async def test_what_was_used_beyond_is_charged_though_the_counter_was_forgotten(algorithm: Algorithm) -> None:
+    clock = Clock(6000.0)
+    counters = Counters(clock)
+    wanted = demand("a", algorithm)
+    tally = await counters.take([wanted])
+    clock.advance(100)
+    await counters.take([demand("b", algorithm)])
+    assert counters.in_use == 1
+    await counters.settle([wanted], tally.receipt, [3])
+    assert counters.in_use == 2
+    assert (await counters.take([replace(wanted, cost=0)])).levels[0].remaining == 0
+
+
+async def test_what_was_used_beyond_finds_no_room() -> None:
+    """What can be returned is; the excess is told, and the receipt is used up."""
+    clock = Clock(6000.0)
+    counters = Counters(clock, most_counters=2)
+    demands = [demand("a"), demand("b", window=1000.0)]
+    tally = await counters.take(demands)
+    clock.advance(100)
+    await counters.take([demand("c")])
+    with pytest.raises(Unavailable):
+        await counters.settle(demands, tally.receipt, [2, 0])
+    await counters.settle(demands, tally.receipt, [2, 2])
+    assert (await counters.take([demand("b", window=1000.0)])).levels[0].remaining == 1
 
 
 async def test_a_refusal_makes_no_counter() -> None:
@@ -116,4 +179,4 @@ async def test_one_counter_twice_in_one_take_is_a_mistake() -> None:
 
 async def test_a_receipt_of_nothing_is_a_mistake() -> None:
     with pytest.raises(TypeError):
-        await Counters(Clock()).give_back([demand("a")], None)
+        await Counters(Clock()).settle([demand("a")], None, [0])

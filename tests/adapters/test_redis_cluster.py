@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
 
 import pytest
 
@@ -10,45 +9,17 @@ from extproc.adapters.redis import RedisCounters
 from extproc.adapters.redis_script import tag
 from extproc.errors import Unavailable
 from extproc.ports import Algorithm, Demand
-from tests.adapters.redis_server import BINARY, MISSING, RedisServer, redis_server, wait_until
+from tests.adapters.redis_server import BINARY, MISSING, NODES, SLOTS, RedisServer, redis_cluster
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason=MISSING)
 
-NODES = 3
-SLOTS = 16384
-OPTIONS = {"cluster_enabled": "yes", "cluster_node_timeout": "1000", "cluster_require_full_coverage": "no"}
 GROUPS = [b"group-%d" % number for number in range(30)]
 
 
 @pytest.fixture
 def cluster() -> Iterator[list[RedisServer]]:
-    with ExitStack() as stack:
-        nodes = [stack.enter_context(redis_server(**OPTIONS)) for _ in range(NODES)]
-        for number, node in enumerate(nodes):
-            first, last = number * SLOTS // NODES, (number + 1) * SLOTS // NODES - 1
-            assert (
-                node.command("CLUSTER", "ADDSLOTSRANGE" if ranges(node) else "ADDSLOTS", *slots(node, first, last))
-                == b"+OK\r\n"
-            )
-            assert node.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1)) == b"+OK\r\n"
-        for node in nodes[1:]:
-            node.command("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port))
-        wait_until(lambda: all(map(complete, nodes)))
+    with redis_cluster() as nodes:
         yield nodes
-
-
-def complete(node: RedisServer) -> bool:
-    told = node.command("CLUSTER", "INFO")
-    return b"cluster_state:ok" in told and b"cluster_slots_ok:16384" in told
-
-
-def ranges(node: RedisServer) -> bool:
-    """Whether it is Redis 7, which takes slots by their range."""
-    return b"redis_version:7" in node.command("INFO", "server")
-
-
-def slots(node: RedisServer, first: int, last: int) -> list[str]:
-    return [str(first), str(last)] if ranges(node) else [str(slot) for slot in range(first, last + 1)]
 
 
 def demands(group: bytes, limit: int = 5) -> list[Demand]:
@@ -68,12 +39,25 @@ async def test_every_group_is_counted_wherever_it_lives(cluster: list[RedisServe
         assert all(tally.admitted for tally in tallies)
     for group, tally in zip(GROUPS, tallies, strict=True):
         assert not (await counters.take(demands(group))).admitted
-        await counters.give_back(demands(group), tally.receipt)
+        await counters.settle(demands(group), tally.receipt, [0] * len(Algorithm))
         assert (await counters.take(demands(group))).admitted
     sizes = [int(node.command("DBSIZE")[1:]) for node in cluster]
     assert sum(sizes) == len(GROUPS) * len(Algorithm)
     assert all(sizes)
     assert await counters.probe() is None
+
+
+async def test_every_group_is_settled_wherever_it_lives(cluster: list[RedisServer], counters: RedisCounters) -> None:
+    """Some of its demands changed, some not; by a process that has not learned yet who serves it."""
+    other = RedisCounters(cluster[-1].url, 2.0)
+    for number, group in enumerate(GROUPS):
+        asked = demands(group, 100)
+        tally = await counters.take(asked)
+        used = [(number + place) % 4 for place in range(len(asked))]
+        await other.settle(asked, tally.receipt, used)
+        again = await counters.take(asked)
+        assert [level.remaining for level in again.levels] == [100 - 1 - amount for amount in used]
+    await other.close()
 
 
 async def test_several_processes_agree(cluster: list[RedisServer], counters: RedisCounters) -> None:

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.adapters.memory import Counters
+from extproc.adapters.meters import MOST_ENTRIES, MOST_USED
 from extproc.adapters.redis import RedisCounters
-from extproc.adapters.redis_script import MICRO
+from extproc.adapters.redis_script import MICRO, key
 from extproc.ports import Algorithm, Demand, Tally
 from extproc.testing import Clock
 from tests.adapters.redis_server import BINARY, MISSING, RedisServer, redis_server
@@ -79,7 +80,7 @@ STEPS = st.lists(
     min_size=40,
     max_size=80,
 )
-"""Each: ticks that pass, which counters are asked together, for how much, of what limit, and what is given back before."""
+"""Each: ticks that pass, which counters are asked together, for how much, of what limit, and what is settled before."""
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,7 +92,7 @@ async def test_it_counts_as_the_counters_in_memory_do(
     extra: int,
     changing: bool,
 ) -> None:
-    """Thousands of takes in all, of several counters at once, with limits that change or takes that are given back. Not with
+    """Thousands of takes in all, of several counters at once, with limits that change or takes that are settled. Not with
     both: a bucket is counted by the limit of who asked last, and memory and Redis forget full ones at different times.
     """
     clock = Clock(1000.0)
@@ -101,8 +102,9 @@ async def test_it_counts_as_the_counters_in_memory_do(
         clock.advance(passed * TICK)
         if back is not None and back < len(held) and not changing:
             demands, one, other = held.pop(-1 - back)
-            await memory.give_back(demands, one)
-            await shared.give_back(demands, other)
+            used = [demand.cost * part // 2 for part, demand in enumerate(demands, passed % 5)]
+            await memory.settle(demands, one, used)
+            await shared.settle(demands, other, used)
         bound = limit if changing else 5
         demands = [
             Demand(name + algorithm.value.encode(), algorithm, bound, window, max(1, bound + extra), cost)
@@ -227,6 +229,141 @@ async def test_thousands_of_takes_are_forgotten_one_by_one(server: RedisServer) 
     assert (lowered.levels[0].remaining, lowered.levels[0].retry_after) == (0, 60.0)
 
 
+async def test_a_window_of_many_takes_keeps_a_bounded_number_and_loses_none(server: RedisServer) -> None:
+    """Beyond MOST_ENTRIES an entry counts up to a tick longer than the take; never shorter, and none gets lost. The first
+    of them are put there as the script would, which is quicker.
+    """
+    clock, prefix, window = Clock(6000.0), "crowded:", 1600.0
+    shared, wanted = counters(server, clock, prefix), demand(Algorithm.SLIDING_WINDOW, 10**9, window)
+    name, tick = key(prefix.encode(), wanted).decode(), window / MOST_ENTRIES
+    await shared.take([wanted])
+    script = """
+        local now = tonumber(ARGV[1])
+        for n = 1, ARGV[2] do redis.call('RPUSH', KEYS[1], struct.pack('>dd', now + n, 1)) end
+        redis.call('LSET', KEYS[1], 0, struct.pack('>ddB', ARGV[2] + 1, now + ARGV[2], 0))"""
+    server.command("EVAL", script, "1", name, str(6000 * MICRO), str(MOST_ENTRIES - 2))
+    assert int(server.command("LLEN", name)[1:]) - 1 == MOST_ENTRIES - 1
+    clock.advance(1)
+    receipts = []
+    for _ in range(500):
+        clock.advance(tick / 16)
+        tally = await shared.take([demand(Algorithm.SLIDING_WINDOW, 10**9, window, cost=7)])
+        assert tally.levels[0].remaining == 10**9 - (MOST_ENTRIES - 1) - 7 * (len(receipts) + 1)
+        receipts.append((int(clock() * MICRO), tally.receipt))
+    assert int(server.command("LLEN", name)[1:]) - 1 <= MOST_ENTRIES + 500 // 16 + 1
+    late = [receipt.parts[0][0] - taken for taken, receipt in receipts]
+    assert late[0] == 0
+    assert 0 <= min(late) <= max(late) < tick * MICRO
+    for _, receipt in receipts[::3]:
+        await shared.settle([demand(Algorithm.SLIDING_WINDOW, 10**9, window, cost=7)], receipt, [0])
+    settled = 7 * len(receipts[::3])
+    asked = demand(Algorithm.SLIDING_WINDOW, 10**9, window, cost=0)
+    left = (await shared.take([asked])).levels[0].remaining
+    assert left == 10**9 - (MOST_ENTRIES - 1) - 7 * 500 + settled
+    clock.advance(window + tick)
+    assert (await shared.take([asked])).levels[0].remaining == 10**9
+
+
+async def test_what_is_returned_far_from_both_ends_leaves_no_trace_in_the_end(server: RedisServer) -> None:
+    """It is not removed, which would take long, but counts nothing; when it is the last, it goes too."""
+    clock, prefix, takes = Clock(6000.0), "far:", 4300
+    shared, wanted = counters(server, clock, prefix), demand(Algorithm.SLIDING_WINDOW, 100_000, 600.0)
+    name, receipts = key(prefix.encode(), wanted).decode(), []
+
+    async def take() -> None:
+        clock.advance(TICK)
+        tally = await shared.take([wanted])
+        receipts.append(tally.receipt)
+
+    async def entries(expected: int) -> float:
+        level = (await shared.take([demand(Algorithm.SLIDING_WINDOW, 100_000, 600.0, cost=0)])).levels[0]
+        assert level.remaining == 100_000 - expected
+        return level.reset_after
+
+    for _ in range(takes // 100):
+        await asyncio.gather(*(take() for _ in range(100)))
+    for place in (2150, 2148, 2149):
+        await shared.settle([wanted], receipts[place], [0])
+    await entries(takes - 3)
+    assert int(server.command("LLEN", name)[1:]) - 1 == takes
+    for place in (0, 1000, 3300):
+        await shared.settle([wanted], receipts[place], [0])
+    await entries(takes - 6)
+    assert int(server.command("LLEN", name)[1:]) - 1 == takes - 3
+    late = [receipt for receipt in receipts[2151:] if receipt.parts]
+    for first in range(0, len(late), 100):
+        await asyncio.gather(*(shared.settle([wanted], receipt, [0]) for receipt in late[first : first + 100]))
+    assert await entries(2148 - 2) == 600 - (takes - 2148) * TICK
+    assert int(server.command("LLEN", name)[1:]) - 1 == 2148 - 2
+    for receipt in receipts[:2148]:
+        await shared.settle([wanted], receipt, [0])
+    assert await entries(0) == 0
+    assert server.command("EXISTS", name) == b":0\r\n"
+
+
+async def test_takes_of_any_size_are_one_entry_each(server: RedisServer) -> None:
+    clock, prefix = Clock(6000.0), "large:"
+    shared = counters(server, clock, prefix)
+    name = key(prefix.encode(), demand(Algorithm.SLIDING_WINDOW)).decode()
+    for cost, entries in ((10**8, 1), (1, 2), (5 * 10**8, 3)):
+        wanted = demand(Algorithm.SLIDING_WINDOW, 10**9, cost=cost)
+        tally = await shared.take([wanted])
+        assert int(server.command("LLEN", name)[1:]) - 1 == entries
+        await shared.settle([wanted], tally.receipt, [cost + 5])  # at the same instant: the same entry
+        assert int(server.command("LLEN", name)[1:]) - 1 == entries
+        clock.advance(1)
+    await shared.settle([wanted], tally.receipt, [0])  # it was used already
+    assert int(server.command("LLEN", name)[1:]) - 1 == 3
+
+
+@every_algorithm
+async def test_as_much_as_was_taken_is_not_even_asked(server: RedisServer, algorithm: Algorithm) -> None:
+    shared, wanted = counters(server), demand(algorithm, 100, cost=7)
+    tally = await shared.take([wanted])
+    before = calls(server)
+    await shared.settle([wanted], tally.receipt, [7])
+    await shared.settle([wanted], tally.receipt, [0])
+    assert calls(server) == before
+    tally = await shared.take([wanted])
+    await shared.settle([wanted], tally.receipt, [8])
+    assert calls(server) == before + 2
+
+
+def calls(server: RedisServer) -> int:
+    """How many scripts this server ran."""
+    told = server.command("INFO", "commandstats").decode()
+    return int(told.partition("cmdstat_evalsha:calls=")[2].partition(",")[0])
+
+
+async def test_settling_what_redis_has_lost_returns_nothing_of_others(server: RedisServer) -> None:
+    """A take that was not saved, and others since. A fixed window cannot tell them apart, but holds no less than nothing."""
+    clock = Clock(6000.0)
+    shared = counters(server, clock)
+    for algorithm in Algorithm:
+        lost = await shared.take([demand(algorithm, 100, cost=50)])
+        server.command("FLUSHALL")
+        clock.advance(1)
+        await shared.take([demand(algorithm, 100, cost=30)])
+        await shared.settle([demand(algorithm, 100, cost=50)], lost.receipt, [0])
+        left = (await shared.take([demand(algorithm, 100, cost=0)])).levels[0].remaining
+        assert left == (100 if algorithm is Algorithm.FIXED_WINDOW else 70)
+
+
+async def test_an_absurd_debt_is_bounded_and_stays_a_debt(server: RedisServer) -> None:
+    """One unit a month, and more of them used than a double can tell the end of."""
+    clock = Clock(1_800_000_000.0)
+    shared = counters(server, clock)
+    wanted = demand(Algorithm.TOKEN_BUCKET, 1, 31 * 24 * 3600.0)
+    asked = demand(Algorithm.TOKEN_BUCKET, 1, 31 * 24 * 3600.0, cost=0)
+    tally = await shared.take([wanted])
+    await shared.settle([wanted], tally.receipt, [MOST_USED])
+    for _ in range(3):
+        refused = await shared.take([asked])
+        assert not refused.admitted
+        assert 140 < refused.levels[0].retry_after / (365 * 24 * 3600) < 143
+        clock.advance(3600)
+
+
 async def test_the_time_is_that_of_redis(server: RedisServer) -> None:
     """Two processes with whatever clocks: the receipts tell the time that Redis took."""
     shared = counters(server)
@@ -239,7 +376,7 @@ async def test_a_take_of_nothing_is_admitted(server: RedisServer) -> None:
     shared = counters(server)
     tally = await shared.take([])
     assert tally.admitted
-    await shared.give_back([], tally.receipt)
+    await shared.settle([], tally.receipt, [])
 
 
 @pytest.mark.parametrize(
@@ -260,7 +397,7 @@ async def test_what_cannot_be_counted_is_a_mistake(server: RedisServer, demands:
 
 async def test_a_receipt_of_nothing_is_a_mistake(server: RedisServer) -> None:
     with pytest.raises(TypeError):
-        await counters(server).give_back([demand(Algorithm.FIXED_WINDOW)], None)
+        await counters(server).settle([demand(Algorithm.FIXED_WINDOW)], None, [0])
 
 
 async def test_a_hostile_group_or_counter_stays_in_its_key(server: RedisServer) -> None:

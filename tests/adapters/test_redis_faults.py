@@ -5,14 +5,15 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvloop
 from redis.crc import key_slot
 
+from extproc.adapters.breaker import State
 from extproc.adapters.redis import RedisCounters
-from extproc.adapters.redis_breaker import BreakerState
 from extproc.adapters.redis_cluster import MOST_NODES
 from extproc.adapters.redis_node import MOST_WAITING
 from extproc.errors import ConfigError, Unavailable
@@ -76,16 +77,16 @@ async def refused(counters: RedisCounters) -> str:
     return str(told.value)
 
 
-async def well_again(counters: RedisCounters) -> None:
+async def well_again(counters: RedisCounters, wanted: Demand = DEMAND) -> None:
     """Bounded: raises what the last take raised."""
     for _ in range(200):
         try:
-            await counters.take([DEMAND])
+            await counters.take([wanted])
         except Unavailable:
             await asyncio.sleep(0.02)
         else:
             return
-    await counters.take([DEMAND])
+    await counters.take([wanted])
 
 
 async def test_nobody_listens() -> None:
@@ -93,7 +94,7 @@ async def test_nobody_listens() -> None:
         texts = [await refused(counters) for _ in range(8)]
     assert all("no connection" in text for text in texts[:5])
     assert "failed 5 times in a row" in texts[5]
-    assert counters.state is not BreakerState.CLOSED
+    assert counters.state is not State.CLOSED
 
 
 async def test_who_accepts_and_never_answers_costs_each_its_timeout_and_no_more() -> None:
@@ -102,7 +103,7 @@ async def test_who_accepts_and_never_answers_costs_each_its_timeout_and_no_more(
         results = await asyncio.gather(*(counters.take([DEMAND]) for _ in range(500)), return_exceptions=True)
         assert time.monotonic() - began < TIMEOUT + SLACK
         assert all(isinstance(result, Unavailable) for result in results)
-        while counters.state is BreakerState.CLOSED:
+        while counters.state is State.CLOSED:
             await refused(counters)
         began = time.monotonic()
         for _ in range(200):
@@ -191,7 +192,7 @@ async def test_it_starts_without_redis_and_finds_it_later(server: RedisServer) -
             await refused(counters)
         server.start()
         await well_again(counters)
-        assert counters.state is BreakerState.CLOSED
+        assert counters.state is State.CLOSED
         assert await counters.probe() is None
 
 
@@ -230,6 +231,43 @@ async def test_a_take_that_timed_out_may_be_charged_and_is_never_free(server: Re
         server.signal(signal.SIGCONT)
         await asyncio.sleep(0.1)
         assert not (await counters.take([one])).admitted
+
+
+@needs_redis
+@pytest.mark.parametrize("algorithm", Algorithm)
+@pytest.mark.parametrize(("first", "second"), [(30, 0), (0, 30), (90, 90), (0, 0)])
+async def test_a_settling_without_an_answer_is_made_at_most_once(
+    server: RedisServer, algorithm: Algorithm, first: int, second: int
+) -> None:
+    """It was written before the time was up, and Redis makes it when it goes on. The receipt is used up all the same."""
+    wanted = Demand(b"c", algorithm, 1000, 600.0, 1000, cost=60)
+    asked = replace(wanted, cost=0)
+    async with open_counters(server.url, failures=100) as counters:
+        tallies = [await counters.take([wanted]) for _ in range(3)]
+        server.signal(signal.SIGSTOP)
+        with pytest.raises(Unavailable):
+            await counters.settle([wanted], tallies[-1].receipt, [first])
+        server.signal(signal.SIGCONT)
+        await well_again(counters, asked)
+        await counters.settle([wanted], tallies[-1].receipt, [second])
+        assert (await counters.take([asked])).levels[0].remaining == 1000 - 120 - first
+
+
+@needs_redis
+async def test_a_settling_that_never_arrived_leaves_what_was_taken(server: RedisServer) -> None:
+    wanted = Demand(b"c", Algorithm.SLIDING_WINDOW, 1000, 600.0, 1000, cost=60)
+    asked = replace(wanted, cost=0)
+    async with open_counters(server.url, failures=1, cooldown=0.05) as counters:
+        tally = await counters.take([wanted])
+        server.signal(signal.SIGSTOP)
+        with pytest.raises(Unavailable):
+            await counters.take([asked])  # opens the breaker
+        with pytest.raises(Unavailable, match="left alone"):
+            await counters.settle([wanted], tally.receipt, [0])
+        server.signal(signal.SIGCONT)
+        await well_again(counters, asked)
+        await counters.settle([wanted], tally.receipt, [0])
+        assert (await counters.take([asked])).levels[0].remaining == 940
 
 
 @needs_redis

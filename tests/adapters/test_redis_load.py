@@ -10,7 +10,7 @@ import pytest
 
 from extproc.ports import Algorithm
 from tests.adapters.redis_load import BURST, LIMIT, MICROS, TIMEOUT, WINDOW, excess
-from tests.adapters.redis_server import BINARY, MISSING, redis_server
+from tests.adapters.redis_server import BINARY, MISSING, RedisServer, redis_server, wait_until
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason=MISSING)
 
@@ -50,6 +50,11 @@ def finish(workers: list[subprocess.Popen[bytes]]) -> list[dict]:
     return [json.loads(answer) for answer in answers]
 
 
+def connected(server: RedisServer) -> int:
+    """How many connections it has, without the one that asks."""
+    return int(server.command("INFO", "clients").decode().partition("connected_clients:")[2].split()[0]) - 1
+
+
 def admitted(found: list[dict], algorithm: Algorithm) -> list[int]:
     return [time for each in found for time in each["admitted"].get(algorithm, [])]
 
@@ -70,7 +75,8 @@ def test_killed_and_started_again_under_load_it_admits_never_too_much() -> None:
     """With every write on disk before it is answered. Who asks meanwhile is told in time, and goes on by itself."""
     with redis_server(appendonly="yes", appendfsync="always") as server:
         workers = start(server.url, 4.0)
-        time.sleep(1.5)
+        wait_until(lambda: connected(server) >= PROCESSES)
+        time.sleep(1.0)
         server.stop()
         killed = time.time() * 1e6
         time.sleep(0.3)

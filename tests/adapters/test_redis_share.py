@@ -23,10 +23,10 @@ class Shared:
             raise Unavailable("down")
         return await self.counters.take(demands)
 
-    async def give_back(self, demands: list[Demand], receipt: object) -> None:
+    async def settle(self, demands: list[Demand], receipt: object, used: list[int]) -> None:
         if self.down:
             raise Unavailable("down")
-        await self.counters.give_back(demands, receipt)
+        await self.counters.settle(demands, receipt, used)
 
 
 def demand(algorithm: Algorithm, limit: int, **more: object) -> Demand:
@@ -72,12 +72,29 @@ async def test_what_was_taken_is_given_back_to_where_it_was_taken(algorithm: Alg
     shared.down = True
     meanwhile = await store.take(wanted)
     with pytest.raises(Unavailable):
-        await store.give_back(wanted, before.receipt)
-    await store.give_back(wanted, meanwhile.receipt)
-    await store.give_back(wanted, meanwhile.receipt)
+        await store.settle(wanted, before.receipt, [0])
+    await store.settle(wanted, meanwhile.receipt, [0])
+    await store.settle(wanted, meanwhile.receipt, [0])
     assert [(await store.take(wanted)).admitted for _ in range(3)] == [True, True, False]
     shared.down = False
     assert (await store.take(wanted)).levels[0].remaining == 2
+
+
+@every_algorithm
+async def test_what_was_used_is_charged_where_it_was_taken(algorithm: Algorithm) -> None:
+    shared, local = Shared(), Counters(Clock())
+    store = LocalShare(shared, local, 2)
+    wanted = [demand(algorithm, 1000, cost=100)]
+    before = await store.take(wanted)
+    shared.down = True
+    meanwhile = await store.take(wanted)
+    assert meanwhile.levels[0].remaining == 400
+    with pytest.raises(Unavailable):
+        await store.settle(wanted, before.receipt, [150])
+    await store.settle(wanted, meanwhile.receipt, [700])
+    assert not (await store.take([demand(algorithm, 1000)])).admitted
+    shared.down = False
+    assert (await store.take([demand(algorithm, 1000, cost=0)])).levels[0].remaining == 900
 
 
 async def test_local_counters_that_are_full_are_unavailable() -> None:

@@ -1,69 +1,23 @@
-"""What every `CounterStore` keeps, whatever it is made of. A new one is a row in STORES."""
+"""What every `CounterStore` keeps when it is asked, whatever it is made of. What it keeps when a take is settled is in
+`test_settlement`.
+"""
 
-from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extproc.adapters.memory import Counters
-from extproc.adapters.redis import RedisCounters
-from extproc.ports import Algorithm, CounterStore, Demand
+from extproc.ports import Algorithm, Demand
 from extproc.testing import Clock
-from tests.adapters.redis_server import BINARY, MISSING, RedisServer, redis_server
+from tests.contract.counter_stores import Store, demand, every_algorithm, every_store
 
-SERVER: list[RedisServer] = []
-OPENED: list[RedisCounters] = []
-FRESH = count()
-
-
-def redis_counters(clock: Clock) -> CounterStore:
-    """As a new one each time: by a prefix of its own, on one server."""
-    counters = RedisCounters(SERVER[0].url, 5.0, connections=1, prefix=f"contract-{next(FRESH)}:", now=clock)
-    OPENED.append(counters)
-    return counters
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _server() -> Iterator[None]:
-    if BINARY is None:
-        yield
-        return
-    with redis_server() as server:
-        SERVER.append(server)
-        yield
-        SERVER.clear()
-
-
-@pytest.fixture(autouse=True)
-async def _close() -> AsyncIterator[None]:
-    yield
-    while OPENED:
-        await OPENED.pop().close()
-
-
-STORES: dict[str, Callable[[Clock], CounterStore]] = {"memory": Counters, "redis": redis_counters}
-NEEDS = {"redis": pytest.mark.skipif(BINARY is None, reason=MISSING)}
 TICK = 1 / 512
 """Steps of time that are whole in binary and in nanoseconds: the model and the store see the same instant."""
-
-every_store = pytest.mark.parametrize(
-    "store", [pytest.param(store, id=name, marks=NEEDS.get(name, ())) for name, store in STORES.items()]
-)
-every_algorithm = pytest.mark.parametrize("algorithm", Algorithm)
-
-
-def demand(algorithm: Algorithm, limit: int = 5, window: float = 60.0, **more: object) -> Demand:
-    return Demand(**{"counter": b"c", "algorithm": algorithm, "limit": limit, "window": window, "burst": limit, **more})
 
 
 @every_store
 @every_algorithm
-async def test_the_limit_is_reached_and_then_refused(
-    store: Callable[[Clock], CounterStore], algorithm: Algorithm
-) -> None:
+async def test_the_limit_is_reached_and_then_refused(store: Store, algorithm: Algorithm) -> None:
     clock = Clock(6000.0)
     counters, wanted = store(clock), demand(algorithm)
     tallies = [await counters.take([wanted]) for _ in range(7)]
@@ -75,7 +29,7 @@ async def test_the_limit_is_reached_and_then_refused(
 
 @every_store
 @every_algorithm
-async def test_retry_after_is_true(store: Callable[[Clock], CounterStore], algorithm: Algorithm) -> None:
+async def test_retry_after_is_true(store: Store, algorithm: Algorithm) -> None:
     clock = Clock(6000.0)
     counters, wanted = store(clock), demand(algorithm)
     for _ in range(5):
@@ -90,7 +44,7 @@ async def test_retry_after_is_true(store: Callable[[Clock], CounterStore], algor
 
 @every_store
 @every_algorithm
-async def test_reset_after_is_true(store: Callable[[Clock], CounterStore], algorithm: Algorithm) -> None:
+async def test_reset_after_is_true(store: Store, algorithm: Algorithm) -> None:
     clock = Clock(6000.0)
     counters, wanted = store(clock), demand(algorithm)
     await counters.take([wanted])
@@ -104,9 +58,7 @@ async def test_reset_after_is_true(store: Callable[[Clock], CounterStore], algor
 
 @every_store
 @every_algorithm
-async def test_several_limits_are_taken_together_or_not_at_all(
-    store: Callable[[Clock], CounterStore], algorithm: Algorithm
-) -> None:
+async def test_several_limits_are_taken_together_or_not_at_all(store: Store, algorithm: Algorithm) -> None:
     counters = store(Clock())
     narrow, wide = demand(algorithm, 2, counter=b"narrow"), demand(algorithm, 9, counter=b"wide")
     for _ in range(2):
@@ -120,44 +72,38 @@ async def test_several_limits_are_taken_together_or_not_at_all(
 
 @every_store
 @every_algorithm
-async def test_what_is_given_back_can_be_taken_once_more(
-    store: Callable[[Clock], CounterStore], algorithm: Algorithm
-) -> None:
+async def test_what_is_given_back_can_be_taken_once_more(store: Store, algorithm: Algorithm) -> None:
     counters, wanted = store(Clock()), demand(algorithm, 2)
     tallies = [await counters.take([wanted]) for _ in range(2)]
-    await counters.give_back([wanted], tallies[0].receipt)
+    await counters.settle([wanted], tallies[0].receipt, [0])
     assert [(await counters.take([wanted])).admitted for _ in range(2)] == [True, False]
 
 
 @every_store
 @every_algorithm
-async def test_giving_back_twice_is_giving_back_once(
-    store: Callable[[Clock], CounterStore], algorithm: Algorithm
-) -> None:
+async def test_giving_back_twice_is_giving_back_once(store: Store, algorithm: Algorithm) -> None:
     counters, wanted = store(Clock()), demand(algorithm, 2)
     first, _ = [await counters.take([wanted]) for _ in range(2)]
-    await counters.give_back([wanted], first.receipt)
-    await counters.give_back([wanted], first.receipt)
+    await counters.settle([wanted], first.receipt, [0])
+    await counters.settle([wanted], first.receipt, [0])
     assert [(await counters.take([wanted])).admitted for _ in range(2)] == [True, False]
 
 
 @every_store
 @every_algorithm
-async def test_giving_back_late_raises_nothing_above_full(
-    store: Callable[[Clock], CounterStore], algorithm: Algorithm
-) -> None:
+async def test_giving_back_late_raises_nothing_above_full(store: Store, algorithm: Algorithm) -> None:
     clock = Clock(6000.0)
     counters, wanted = store(clock), demand(algorithm, 2)
     old = await counters.take([wanted])
     clock.advance(3600)
     await counters.take([wanted])
-    await counters.give_back([wanted], old.receipt)
+    await counters.settle([wanted], old.receipt, [0])
     assert [(await counters.take([wanted])).admitted for _ in range(2)] == [True, False]
 
 
 @every_store
 @every_algorithm
-async def test_counters_are_apart(store: Callable[[Clock], CounterStore], algorithm: Algorithm) -> None:
+async def test_counters_are_apart(store: Store, algorithm: Algorithm) -> None:
     counters = store(Clock())
     for counter in (b"a", b"b", b""):
         assert (await counters.take([demand(algorithm, 1, counter=counter)])).admitted
@@ -165,9 +111,7 @@ async def test_counters_are_apart(store: Callable[[Clock], CounterStore], algori
 
 @every_store
 @every_algorithm
-async def test_more_than_it_ever_holds_is_refused_for_ever(
-    store: Callable[[Clock], CounterStore], algorithm: Algorithm
-) -> None:
+async def test_more_than_it_ever_holds_is_refused_for_ever(store: Store, algorithm: Algorithm) -> None:
     tally = await store(Clock()).take([demand(algorithm, 5, cost=6)])
     assert not tally.admitted
     assert tally.levels[0].retry_after == float("inf")
@@ -176,9 +120,7 @@ async def test_more_than_it_ever_holds_is_refused_for_ever(
 
 @every_store
 @every_algorithm
-async def test_a_limit_that_was_changed_counts_what_was_taken(
-    store: Callable[[Clock], CounterStore], algorithm: Algorithm
-) -> None:
+async def test_a_limit_that_was_changed_counts_what_was_taken(store: Store, algorithm: Algorithm) -> None:
     clock = Clock(6000.0)
     counters = store(clock)
     for _ in range(4):
@@ -236,7 +178,7 @@ STEPS = st.lists(
     steps=STEPS, limit=st.integers(1, 7), window=st.sampled_from([0.25, 1.0, 7.0]), extra=st.sampled_from([-3, 0, 4])
 )
 async def test_never_more_is_admitted_than_the_rule_says(
-    store: Callable[[Clock], CounterStore],
+    store: Store,
     algorithm: Algorithm,
     steps: list[tuple[int, int, int | None]],
     limit: int,
@@ -253,7 +195,7 @@ async def test_never_more_is_admitted_than_the_rule_says(
         clock.seconds = now * TICK
         if back is not None and back < len(held):
             entry, wanted, receipt = held.pop(-1 - back)
-            await counters.give_back([wanted], receipt)
+            await counters.settle([wanted], receipt, [0])
             model.taken.remove(entry)
         wanted = demand(algorithm, limit, window, burst=burst, cost=cost)
         tally = await counters.take([wanted])
@@ -270,7 +212,7 @@ async def test_never_more_is_admitted_than_the_rule_says(
 @settings(max_examples=60, deadline=None)
 @given(steps=STEPS, limit=st.integers(1, 7), window=st.sampled_from([0.25, 1.0, 7.0]))
 async def test_nothing_is_refused_that_the_rule_allows(
-    store: Callable[[Clock], CounterStore],
+    store: Store,
     algorithm: Algorithm,
     steps: list[tuple[int, int, int | None]],
     limit: int,
@@ -294,7 +236,7 @@ async def test_nothing_is_refused_that_the_rule_allows(
 @settings(max_examples=40, deadline=None)
 @given(steps=STEPS, limit=st.integers(1, 7))
 async def test_a_take_that_is_given_back_at_once_never_was(
-    store: Callable[[Clock], CounterStore], algorithm: Algorithm, steps: list[tuple[int, int, int | None]], limit: int
+    store: Store, algorithm: Algorithm, steps: list[tuple[int, int, int | None]], limit: int
 ) -> None:
     clock = Clock(0.0)
     plain, disturbed, now = store(clock), store(clock), 10_000
@@ -305,6 +247,6 @@ async def test_a_take_that_is_given_back_at_once_never_was(
         if back is not None:
             tally = await disturbed.take([wanted])
             if tally.admitted:
-                await disturbed.give_back([wanted], tally.receipt)
+                await disturbed.settle([wanted], tally.receipt, [0])
         one, other = await plain.take([wanted]), await disturbed.take([wanted])
         assert (one.admitted, one.levels) == (other.admitted, other.levels)

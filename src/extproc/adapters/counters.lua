@@ -1,9 +1,10 @@
--- All limits of one exchange: every counter is checked first, then all are taken from, or none. A script is atomic.
+-- All limits of one exchange. `take`: every counter is checked first, then all are taken from, or none. `settle`: what was
+-- used beyond what was taken is taken too, room or not; what was not used is returned. A script is atomic.
 --
 -- KEYS     one counter for each demand, all of one slot
--- ARGV     `take` or `give_back`; the time (0: this server's clock, which is what every caller says but tests); then for
---          each demand: algorithm, window, cost, limit; for a bucket also step and slack (two numbers each, see Bucket);
---          for `give_back` also the two numbers of the receipt
+-- ARGV     `take` or `settle`; the time (0: this server's clock, which is what every caller says but tests); then for each
+--          demand: algorithm, window, cost, limit; for a bucket also step and slack (two numbers each, see Bucket);
+--          for `settle` the cost is the difference, and then follow `more` or `less` and the two numbers of the receipt
 -- returns  for `take`: 1 or 0, then for each demand: wait, two numbers that its level is made of, two of the receipt
 --
 -- Time is whole microseconds. A number of Lua is a double, exact up to 2^53: time stays below it until the year 2255, and
@@ -27,9 +28,13 @@ local function ttl(micros)
   return math.ceil(math.max(0, micros) / 1000) + linger
 end
 
--- Sliding window: a list. First its head (used, time of the last take), then each take (time, amount), oldest first.
+-- Sliding window: a list. First its head (used, time of the last take), then the takes (time, amount), oldest first. What is
+-- taken at one instant is one entry, whatever it amounts to. Where there are MOST_ENTRIES, what is taken within one tick of
+-- window / MOST_ENTRIES is one entry too, at the end of the tick: it counts for so much longer, and there are never more than
+-- 2 * MOST_ENTRIES + 1 of them.
 local Sliding = {}
 local HEAD, TAKE = '>ddB', '>dd'  -- of different lengths: no take is ever mistaken for the head
+local MOST_ENTRIES = 100000
 
 function Sliding.open(c)
   local found = redis.call('LRANGE', c.key, 0, 1)
@@ -39,8 +44,6 @@ function Sliding.open(c)
   c.held = true
   if c.last > c.now + c.window then
     Sliding.gather(c)
-  elseif c.last > c.now then
-    c.now = c.last
   elseif c.last <= c.now - c.window then
     redis.call('UNLINK', c.key)
     c.used, c.held = 0, false
@@ -84,7 +87,8 @@ function Sliding.head(c)
   redis.call('LSET', c.key, 0, struct.pack(HEAD, c.used, c.last, 0))
 end
 
--- After a limit was lowered by much, so many takes are in the way that not all are looked at: the wait is at least so long.
+-- Where so many takes are in the way (the limit was lowered by much, the counter is overdrawn, or one asks for as much as
+-- thousands took), not all are looked at: the wait is at least so long.
 local MOST_SEEN = 2048
 
 function Sliding.wait(c)
@@ -98,32 +102,89 @@ function Sliding.wait(c)
   return free - c.now
 end
 
+function Sliding.at(c, index)
+  return struct.unpack(TAKE, redis.call('LINDEX', c.key, index))
+end
+
 function Sliding.take(c)
-  local take = struct.pack(TAKE, c.now, c.cost)
-  c.used, c.last = c.used + c.cost, c.now
-  if c.held then
-    redis.call('RPUSH', c.key, take)
-    Sliding.head(c)
+  if c.cost == 0 then return c.now, 0 end
+  c.used = c.used + c.cost
+  if not c.held then
+    c.last, c.held = c.now, true
+    redis.call('RPUSH', c.key, struct.pack(HEAD, c.used, c.last, 0), struct.pack(TAKE, c.last, c.cost))
   else
-    redis.call('RPUSH', c.key, struct.pack(HEAD, c.used, c.last, 0), take)
-    c.held = true
+    Sliding.add(c)
+    Sliding.head(c)
   end
-  redis.call('PEXPIRE', c.key, ttl(c.window))
-  return c.now, 0
+  redis.call('PEXPIRE', c.key, ttl(c.last + c.window - c.now))
+  return c.last, 0
+end
+
+function Sliding.add(c)
+  if c.last >= c.now then
+    local _, amount = Sliding.at(c, -1)
+    redis.call('LSET', c.key, -1, struct.pack(TAKE, c.last, amount + c.cost))
+    return
+  end
+  c.last = c.now
+  if redis.call('RPUSH', c.key, struct.pack(TAKE, c.last, c.cost)) > MOST_ENTRIES + 1 then
+    local tick = math.ceil(c.window / MOST_ENTRIES)
+    c.last = c.now + math.fmod(tick - math.fmod(c.now, tick), tick)
+    redis.call('LSET', c.key, -1, struct.pack(TAKE, c.last, c.cost))
+  end
 end
 
 function Sliding.level(c)
   return math.max(0, c.limit - c.used), c.held and c.last + c.window - c.now or 0
 end
 
-function Sliding.give_back(c, time)
-  if not c.held or redis.call('LREM', c.key, -1, struct.pack(TAKE, time, c.cost)) == 0 then return end
-  local last = redis.call('LINDEX', c.key, -1)
-  if #last == struct.size(HEAD) then
+-- Where the entry of that time is, what it amounts to, and how many there are; nothing, if it has aged or is lost. Most are
+-- settled soon, so it is looked for in steps from the end, each twice as long, and then between the last two.
+function Sliding.find(c, time)
+  local count = redis.call('LLEN', c.key) - 1
+  local low, high, step = count, count, 1
+  while low > 1 and Sliding.at(c, low) > time do
+    low, high, step = math.max(1, low - step), low - 1, step * 2
+  end
+  while low <= high do
+    local middle = math.floor((low + high) / 2)
+    local found, amount = Sliding.at(c, middle)
+    if found == time then return middle, amount, count end
+    if found < time then low = middle + 1 else high = middle - 1 end
+  end
+end
+
+-- Looks at every entry from there to the nearer end, so it is done near an end only: far from it, one of nothing stays until it
+-- has aged, or is the last.
+local FAR = 2048
+
+function Sliding.remove(c, index, count)
+  redis.call('LSET', c.key, index, '')
+  redis.call('LREM', c.key, index * 2 > count and -1 or 1, '')
+  local last, amount = Sliding.at(c, -1)
+  while amount == 0 do
+    redis.call('RPOP', c.key)
+    last, amount = Sliding.at(c, -1)
+  end
+  c.last = last
+end
+
+function Sliding.put_back(c, time)
+  if not c.held then return end
+  local index, amount, count = Sliding.find(c, time)
+  if not index then return end
+  local back = math.min(amount, c.cost)
+  c.used = c.used - back
+  if c.used == 0 then
     redis.call('UNLINK', c.key)
+    c.held = false
     return
   end
-  c.used, c.last = c.used - c.cost, struct.unpack(TAKE, last)
+  if back < amount or math.min(index, count - index) > FAR then
+    redis.call('LSET', c.key, index, struct.pack(TAKE, time, amount - back))
+  else
+    Sliding.remove(c, index, count)
+  end
   Sliding.head(c)
 end
 
@@ -148,7 +209,7 @@ end
 
 function Fixed.wait(c)
   if c.cost > c.limit then return NEVER end
-  return c.cost <= math.max(0, c.limit - c.used) and 0 or c.start + c.window - c.now
+  return c.used + c.cost <= c.limit and 0 or c.start + c.window - c.now
 end
 
 function Fixed.store(c)
@@ -165,7 +226,7 @@ function Fixed.level(c)
   return math.max(0, c.limit - c.used), c.used > 0 and c.start + c.window - c.now or 0
 end
 
-function Fixed.give_back(c, start)
+function Fixed.put_back(c, start)
   if c.used == 0 or start ~= c.start then return end
   c.used = math.max(0, c.used - c.cost)
   Fixed.store(c)
@@ -177,6 +238,7 @@ end
 -- whole numbers of any size.
 local Bucket = {}
 local LEVEL = '>dddddd'
+local LONGEST = EXACT / 2  -- what is overdrawn by more than 142 years is repaid in so many: beyond, nothing would be exact
 
 -- factor * number / divisor as whole and rest. Rounded up, which is the safe side, where a product is past 2^53.
 local function scaled(factor, number, divisor)
@@ -238,6 +300,7 @@ end
 function Bucket.take(c)
   local q, r = Bucket.debt(c)
   c.q, c.r = carried(c.now + q + c.step_q, r + c.step_r, c.limit)
+  if c.q - c.now > LONGEST then c.q, c.r = c.now + LONGEST, 0 end
   c.taken, c.last = c.taken + c.cost, c.now
   Bucket.store(c)
   return c.taken, c.born
@@ -245,9 +308,9 @@ end
 
 Bucket.level = Bucket.debt
 
--- Had this take never been, a bucket that was nearly full would have overflowed and lost what now seems to be left: so it
+-- Had that take been smaller, a bucket that was nearly full would have overflowed and lost what now seems to be left: so it
 -- is not filled further than the later takes allow.
-function Bucket.give_back(c, taken, born)
+function Bucket.put_back(c, taken, born)
   if born ~= c.born or c.taken < taken then return end
   local q, r = carried(c.q - c.step_q - 1, c.r - c.step_r + c.limit, c.limit)
   if c.taken > taken then
@@ -279,11 +342,13 @@ local function counter(key)
   return c
 end
 
-local function give_back()
+local function settle()
   for _, key in ipairs(KEYS) do
     local c = counter(key)
+    local more = ARGV[at] == 'more'
+    at = at + 1
     local first, second = argument(), argument()
-    c.algorithm.give_back(c, first, second)
+    if more then c.algorithm.take(c) else c.algorithm.put_back(c, first, second) end
   end
   return {}
 end
@@ -306,4 +371,4 @@ local function take()
 end
 
 if ARGV[1] == 'take' then return take() end
-return give_back()
+return settle()

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from heapq import heappop, heappush, heapreplace
 from typing import Final
 
-from extproc.adapters.meters import METERS, NEVER, SECOND, Meter
+from extproc.adapters.meters import METERS, NEVER, SECOND, Meter, differences
 from extproc.errors import Unavailable
 from extproc.ports import Demand, Level, Tally
 
 MOST_COUNTERS: Final = 100_000
 MOST_TAKES: Final = 2_000_000
-"""Takes that sliding windows remember, all together: 32 MB."""
+"""Entries that sliding windows keep, all together: 32 MB."""
 
 SWEEP: Final = 16
 """Counters looked at on each take, so that aging costs no request much."""
@@ -64,20 +64,34 @@ class Counters:
         if any(waits):
             return Tally(False, _levels(meters, demands, waits, now))
         self._reserve(demands, now)
-        parts = tuple((meter, self._take(meter, demand, now)) for meter, demand in zip(meters, demands, strict=True))
+        parts = tuple(
+            (meter, self._take(meter, demand, demand.cost, now)) for meter, demand in zip(meters, demands, strict=True)
+        )
         return Tally(True, _levels(meters, demands, waits, now), Receipt(parts))
 
-    async def give_back(self, demands: Sequence[Demand], receipt: object) -> None:
-        """As the port says. A receipt that was used already returns nothing."""
+    async def settle(self, demands: Sequence[Demand], receipt: object, used: Sequence[int]) -> None:
+        """As the port says.
+
+        Raises:
+            Unavailable: no room for what is to be remembered. What was used beyond what was taken is then not charged.
+            ValueError: a number that is negative or absurd, or not one for each demand.
+        """
         if not isinstance(receipt, Receipt):
-            raise TypeError("give_back wants the receipt of a take that was admitted")
-        now = self._tick()
+            raise TypeError("settle wants the receipt of a take that was admitted")
+        changes = differences(demands, used)
         parts, receipt.parts = receipt.parts, ()
-        for (meter, part), demand in zip(parts, demands, strict=bool(parts)):
-            before = meter.size()
-            meter.give_back(demand, part, now)
-            if self._meters.get(demand.counter) is meter:
-                self._takes += meter.size() - before
+        if not parts or not any(changes):
+            return
+        now = self._tick()
+        more = []
+        for (meter, part), demand, change in zip(parts, demands, changes, strict=True):
+            if change < 0:
+                self._put_back(meter, demand, -change, part, now)
+            elif change > 0:
+                more.append((demand, change))
+        self._reserve([demand for demand, _ in more], now)
+        for demand, change in more:
+            self._take(self._meter(demand), demand, change, now)
 
     def _tick(self) -> int:
         self._now = max(self._now, int(self._clock() * SECOND))
@@ -94,14 +108,20 @@ class Counters:
         self._takes += sum(meter.size() for meter in meters) - before  # asking makes them forget what has aged
         return waits
 
-    def _take(self, meter: Meter, demand: Demand, now: int) -> int:
+    def _take(self, meter: Meter, demand: Demand, amount: int, now: int) -> int:
         before = meter.size()
-        part = meter.take(demand, now)
+        part = meter.take(demand, amount, now)
         self._takes += meter.size() - before
         if demand.counter not in self._meters:
             self._meters[demand.counter] = meter
             heappush(self._aging, (meter.fresh_at(now), demand.counter))
         return part
+
+    def _put_back(self, meter: Meter, demand: Demand, amount: int, part: int, now: int) -> None:
+        before = meter.size()
+        meter.put_back(demand, amount, part, now)
+        if self._meters.get(demand.counter) is meter:
+            self._takes += meter.size() - before
 
     def _reserve(self, demands: Sequence[Demand], now: int) -> None:
         """Room for what `demands` add. Raises: Unavailable."""

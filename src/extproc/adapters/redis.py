@@ -1,9 +1,9 @@
 """Counters in Redis: shared by all workers and replicas.
 
 All demands of a take are one call of `counters.lua`, which is atomic. The time is that of Redis. A take that is answered too
-late, or whose caller leaves, may have been counted: that charges what was not used, and never admits too much. What Redis
-has not saved or not replicated when it fails is forgotten with it: the takes of its last moments may be admitted again. So
-is what it evicts: it wants `maxmemory-policy noeviction`.
+late, or whose caller leaves, may have been counted: that charges what was not used, and never admits too much. For the same
+reason a settlement is never asked a second time. What Redis has not saved or not replicated when it fails is forgotten with
+it: the takes of its last moments may be admitted again. So is what it evicts: it wants `maxmemory-policy noeviction`.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
-from extproc.adapters.redis_breaker import Breaker, BreakerState
+from extproc.adapters.breaker import Breaker, State
+from extproc.adapters.meters import differences
 from extproc.adapters.redis_cluster import Servers
 from extproc.adapters.redis_script import (
     MICRO,
@@ -20,10 +21,11 @@ from extproc.adapters.redis_script import (
     SHA,
     Answer,
     Argument,
+    Change,
     Receipt,
-    give_back_arguments,
     key,
     pack,
+    settle_arguments,
     take_arguments,
     tally,
 )
@@ -69,7 +71,7 @@ class RedisCounters:
         return f"RedisCounters({self._servers.address!r})"
 
     @property
-    def state(self) -> BreakerState:
+    def state(self) -> State:
         """Of the circuit breaker; of a cluster, the worst of the nodes in use."""
         return self._servers.state
 
@@ -89,16 +91,22 @@ class RedisCounters:
             raise Unavailable(f"redis at {self._servers.address}: no answer that a script gives")
         return tally(demands, answer)
 
-    async def give_back(self, demands: Sequence[Demand], receipt: object) -> None:
-        """As the port says. A receipt that was used already returns nothing, nor does it if Redis was down the first time.
+    async def settle(self, demands: Sequence[Demand], receipt: object, used: Sequence[int]) -> None:
+        """As the port says. It is asked once and for all: of a call without an answer nobody knows whether Redis made it, so
+        the receipt is used up before it is written. If Redis did not, what was taken stays taken until it has aged.
 
-        Raises: Unavailable.
+        Raises:
+            Unavailable: no answer in time, or none that can be used.
+            ValueError: a number that is negative or absurd, or not one for each demand.
         """
         if not isinstance(receipt, Receipt):
-            raise TypeError("give_back wants the receipt of a take that was admitted")
+            raise TypeError("settle wants the receipt of a take that was admitted")
+        changed = differences(demands, used)
         parts, receipt.parts = receipt.parts, ()
-        if parts:
-            await self._call(demands, give_back_arguments(demands, parts, self._micros()), self._timeout)
+        rows = map(Change, demands, changed, parts)  # none, if the receipt was used already
+        if changes := [change for change in rows if change.difference]:
+            arguments = settle_arguments(changes, self._micros())
+            await self._call([change.demand for change in changes], arguments, self._timeout)
 
     async def probe(self) -> str | None:
         """As `Dependency` says: whether it can count, which is more than whether it answers."""

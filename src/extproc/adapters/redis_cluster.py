@@ -12,7 +12,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, UnixDomainS
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, ResponseError
 
-from extproc.adapters.redis_breaker import Breaker, BreakerState
+from extproc.adapters.breaker import Breaker, State
 from extproc.adapters.redis_errors import sentence
 from extproc.adapters.redis_node import Node
 from extproc.adapters.redis_script import SCRIPT, Answer, pack
@@ -25,7 +25,7 @@ MOST_NODES: Final = 64
 
 LOAD: Final = pack(("SCRIPT", "LOAD", SCRIPT))
 ASKING: Final = pack(("ASKING",))
-STATES: Final = (BreakerState.CLOSED, BreakerState.HALF_OPEN, BreakerState.OPEN)
+STATES: Final = (State.CLOSED, State.HALF_OPEN, State.OPEN)
 
 WANTED: Final = "wanted is redis://HOST:PORT/DATABASE, rediss:// (TLS) or unix://PATH"
 
@@ -51,7 +51,7 @@ class Servers:
         return self._home.address
 
     @property
-    def state(self) -> BreakerState:
+    def state(self) -> State:
         """The worst of those in use."""
         return max((node.breaker.state for node in {self._home, *self._slots.values()}), key=STATES.index)
 

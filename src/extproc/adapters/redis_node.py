@@ -13,7 +13,7 @@ from typing import Final
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
-from extproc.adapters.redis_breaker import Breaker
+from extproc.adapters.breaker import Breaker
 from extproc.adapters.redis_errors import sentence, state
 from extproc.errors import Unavailable
 
@@ -66,7 +66,7 @@ class Node:
             raise self.trouble("closed")
         if len(self._waiting) >= MOST_WAITING:
             raise self.trouble(f"{MOST_WAITING} calls are waiting already")
-        if not anyway and not self.breaker.admits():
+        if not anyway and not self.breaker.allows():
             raise self.trouble(f"failed {self.breaker.failures} times in a row, and is left alone for a while")
         loop = asyncio.get_running_loop()
         call = Call(data, replies, deadline, loop.create_future())
@@ -169,7 +169,7 @@ class Node:
                 return
             async with asyncio.timeout_at(min(call.deadline for call in batch)):
                 replies = await _converse(connection, batch)
-            well = self._settle(batch, replies)
+            well = self._hand_out(batch, replies)
         except TROUBLE as error:
             self.breaker.failed()
             self._fail(batch, sentence(error))
@@ -185,7 +185,7 @@ class Node:
             if not self._closed:
                 self._flush()
 
-    def _settle(self, batch: Sequence[Call], replies: Sequence[Reply]) -> bool:
+    def _hand_out(self, batch: Sequence[Call], replies: Sequence[Reply]) -> bool:
         """Hand out the replies; whether the server is well."""
         bad = next((each for each in replies if isinstance(each, ResponseError) and state(each)), None)
         if isinstance(bad, ResponseError):

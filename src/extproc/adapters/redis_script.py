@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha1
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from hiredis import pack_command
 
@@ -27,6 +27,7 @@ NUMBERS: Final = 5
 
 Answer = Sequence[int]
 Argument = bytes | int
+Part = tuple[int, int]
 
 pack: Final = cast("Callable[[tuple[str | Argument, ...]], bytes]", pack_command)
 """A command as Redis reads it. The library's own type says a tuple of one; it takes them of any length."""
@@ -36,7 +37,15 @@ pack: Final = cast("Callable[[tuple[str | Argument, ...]], bytes]", pack_command
 class Receipt:
     """Two numbers of the script for each demand. Good for once."""
 
-    parts: tuple[tuple[int, int], ...]
+    parts: tuple[Part, ...]
+
+
+class Change(NamedTuple):
+    """What was taken of one demand, and how much more was used in the end, or less (below 0)."""
+
+    demand: Demand
+    difference: int
+    part: Part
 
 
 def key(prefix: bytes, demand: Demand) -> bytes:
@@ -58,11 +67,12 @@ def take_arguments(demands: Sequence[Demand], now: int) -> list[Argument]:
     return arguments
 
 
-def give_back_arguments(demands: Sequence[Demand], parts: Sequence[tuple[int, int]], now: int) -> list[Argument]:
-    arguments: list[Argument] = [b"give_back", now]
-    for demand, part in zip(demands, parts, strict=True):
-        arguments += _arguments(demand.algorithm, demand.limit, demand.window, demand.burst, demand.cost)
-        arguments += part
+def settle_arguments(changes: Sequence[Change], now: int) -> list[Argument]:
+    """`now` as for a take."""
+    arguments: list[Argument] = [b"settle", now]
+    for demand, difference, part in changes:
+        arguments += _arguments(demand.algorithm, demand.limit, demand.window, demand.burst, abs(difference))
+        arguments += (b"more" if difference > 0 else b"less", *part)
     return arguments
 
 
@@ -90,7 +100,7 @@ def _arguments(algorithm: Algorithm, limit: int, window: float, burst: int, cost
         if burst * micros // limit > LONGEST:
             raise ValueError("a bucket that takes more than 142 years to fill is not served: lower its burst")
         slack = divmod((burst - cost) * micros, limit) if cost <= burst else (-1, 0)
-        numbers += [*divmod(cost * micros, limit), *slack]
+        numbers += [*divmod(min(cost * micros, LONGEST * limit), limit), *slack]
     return (LETTERS[algorithm], *(b"%d" % number for number in numbers))
 
 

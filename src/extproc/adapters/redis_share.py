@@ -18,7 +18,8 @@ class LocalReceipt:
 class LocalShare:
     """A `CounterStore`: `primary`, and while that is unavailable `local` with each limit divided by `replicas`, which is how
     many processes share the limits (workers included). The local counters know nothing of what `primary` had counted: when it
-    fails, up to one more limit is admitted by all replicas together.
+    fails, up to one more limit is admitted by all replicas together. What costs more than a share is refused meanwhile, and a
+    take is settled where it was taken.
     """
 
     def __init__(self, primary: CounterStore, local: CounterStore, replicas: int) -> None:
@@ -40,12 +41,12 @@ class LocalShare:
         tally = await self._local.take(shares)
         return replace(tally, receipt=LocalReceipt(shares, tally.receipt)) if tally.admitted else tally
 
-    async def give_back(self, demands: Sequence[Demand], receipt: object) -> None:
-        """To where it was taken. Raises: Unavailable."""
+    async def settle(self, demands: Sequence[Demand], receipt: object, used: Sequence[int]) -> None:
+        """Where it was taken: what was used of a share is charged to the share. Raises: Unavailable, ValueError."""
         if isinstance(receipt, LocalReceipt):
-            await self._local.give_back(receipt.demands, receipt.receipt)
+            await self._local.settle(receipt.demands, receipt.receipt, used)
         else:
-            await self._primary.give_back(demands, receipt)
+            await self._primary.settle(demands, receipt, used)
 
     def _share(self, demand: Demand, error: Unavailable) -> Demand:
         limit, burst = demand.limit // self._replicas, demand.burst // self._replicas

@@ -65,10 +65,16 @@ class Counters:
         if admitted:
             self.used.update({d.counter: d.cost for d in demands})
         wait = 0.0 if admitted else max((d.window for d in demands), default=0.0)
-        return Tally(admitted, tuple(Level(max(0, d.limit - self.used[d.counter]), wait, d.window) for d in demands))
+        levels = tuple(Level(max(0, d.limit - self.used[d.counter]), wait, d.window) for d in demands)
+        return Tally(admitted, levels, list(demands) if admitted else None)
 
-    async def give_back(self, demands: Sequence[Demand], receipt: object) -> None:  # noqa: ARG002 - the port's signature
-        self.used.subtract({d.counter: d.cost for d in demands})
+    async def settle(self, demands: Sequence[Demand], receipt: object, used: Sequence[int]) -> None:
+        if not isinstance(receipt, list):
+            raise TypeError("settle wants the receipt of a take that was admitted")
+        for demand, amount in zip(demands, used, strict=True):
+            if demand in receipt:  # it is good for once
+                receipt.remove(demand)
+                self.used[demand.counter] += amount - demand.cost
 
 
 @dataclass(frozen=True, slots=True)
