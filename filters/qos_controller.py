@@ -1,202 +1,22 @@
-"""QoSController:v1: how often, for whom."""
+"""QoSController:v1: how often, how much, for whom."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Any
 
-from pydantic import Field, model_validator
+from extproc.ports import FilterContext
+from extproc_filters.limiter import Limiter, Taken
+from extproc_filters.limits import QoSControllerConfig
+from extproc_filters.token_limiter import TokenLimiter
 
-from extproc import Continue, Exchange, Phase, Verdict
-from extproc.core.peer import Peer
-from extproc.core.verdict import deny
-from extproc.errors import ConfigError, ExpressionError, Place
-from extproc.ports import Algorithm, Demand, Expression, FilterContext
-from extproc.schema import Duration, Model
-from extproc_filters.keys import Keys
-from extproc_filters.rate_headers import Spent, rate_headers
-
-NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
-"""What a limit may be called: it stands in headers (RFC 9651 section 3.3.3) and in metrics."""
-
-MOST: Final = 1_000_000_000
-MOST_EXACT: Final = 100_000
-"""A sliding window remembers each request in it, so it cannot be as large as the others."""
-
-LONGEST: Final = 31 * 24 * 3600.0
-"""Seconds of the longest window."""
-
-SLOWEST: Final = 10 * 365 * 24 * 3600.0
-"""Seconds for a bucket to fill."""
-
-Amount = Annotated[int, Field(ge=1, le=MOST)]
-Source = Annotated[str, Field(min_length=1, max_length=4096)]
+__all__ = ["QoSController", "QoSControllerConfig", "Taken"]
 
 
-class Limit(Model):
-    """So many `requests` per `window` for each value of `key`."""
-
-    name: Annotated[str, Field(pattern=NAME)]
-    requests: Amount | None = None
-    tokens: Amount | None = None
-    window: Annotated[Duration, Field(ge=0.001, le=LONGEST)]
-    algorithm: Annotated[Algorithm, Field(strict=False)] = Algorithm.SLIDING_WINDOW
-    burst: Amount | None = None
-    key: Annotated[list[Source], Field(min_length=1, max_length=8)] | None = None
-    when: Source | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.requests is None) == (self.tokens is None):
-            raise ValueError("a limit counts exactly one of `requests` and `tokens`")
-        if self.burst is not None and self.algorithm is not Algorithm.TOKEN_BUCKET:
-            raise ValueError("`burst` is the size of a bucket: it goes with `algorithm: token-bucket`")
-        if self.requests and (self.burst or 0) * self.window / self.requests > SLOWEST:
-            raise ValueError("the bucket would take more than ten years to fill: a smaller `burst`, or more `requests`")
-        if self.algorithm is Algorithm.SLIDING_WINDOW and (self.requests or 0) > MOST_EXACT:
-            raise ValueError(
-                f"a sliding window of more than {MOST_EXACT} requests is not served: use token-bucket or fixed-window"
-            )
-        return self
-
-
-class QoSControllerConfig(Model):
-    """DESIGN section 7. `requestsPerMinute` is short for a sliding window of one minute for each peer."""
-
-    requests_per_minute: Annotated[int, Field(ge=1, le=MOST_EXACT)] | None = None
-    limits: Annotated[list[Limit], Field(max_length=32)] = Field(default_factory=list)
-    store: Literal["memory", "redis"] | None = None
-    fallback: Literal["local"] | None = None
-
-    @property
-    def all_limits(self) -> list[Limit]:
-        if self.requests_per_minute is None:
-            return self.limits
-        short = {"name": "requests-per-minute", "requests": self.requests_per_minute, "window": "1m"}
-        return [Limit.model_validate(short), *self.limits]
-
-    @model_validator(mode="after")
-    def _some(self) -> Self:
-        names = [limit.name for limit in self.all_limits]
-        if not names:
-            raise ValueError("there is no limit: set `requestsPerMinute` or `limits`")
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"two limits are named {min(twice)!r}: give each a name of its own")
-        return self
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What this extension took of an exchange's limits, for `give_back`."""
-
-    demands: tuple[Demand, ...]
-    receipt: object
-
-
-class QoSController:
-    """Takes from all limits that apply, or from none and denies."""
+class QoSController(Limiter):
+    """Counts requests; or is a `TokenLimiter`, if some limit is on tokens. What an extension is able to do is asked of its
+    class, and an exchange whose tokens nobody counts shall not pay for it.
+    """
 
     Config = QoSControllerConfig
-    phases: ClassVar[frozenset[Phase]] = frozenset({Phase.REQUEST_HEADERS})
 
-    def __init__(self, config: QoSControllerConfig, context: FilterContext) -> None:
+    def __new__(cls, config: QoSControllerConfig, context: FilterContext) -> Any:
         """Raises: ConfigError."""
-        self._counters = context.outside.counters(config.store, config.fallback)
-        shorthand = len(config.all_limits) - len(config.limits)
-        self._rules = tuple(
-            Rule(limit, context, f"config.limits[{index - shorthand}]" if index >= shorthand else "config")
-            for index, limit in enumerate(config.all_limits)
-        )
-
-    async def decide(self, phase: Phase, exchange: Exchange) -> Verdict:  # noqa: ARG002 - it has one phase
-        rules = [rule for rule in self._rules if rule.applies(exchange.variables)]
-        if not rules:
-            return Continue()
-        try:
-            demands = tuple(rule.demand(exchange) for rule in rules)
-        except Unresolved as error:
-            return deny("key_unresolved", str(error))
-        tally = await self._counters.take(demands)
-        if tally.admitted:
-            return Continue(state=Taken(demands, tally.receipt))
-        told = zip(rules, demands, tally.levels, strict=True)
-        spent = [Spent(rule.name, demand, level) for rule, demand, level in told]
-        over = ", ".join(each.name for each in spent if each.level.retry_after > 0)
-        return deny("rate_limited", f"over {over}", rate_headers(spent))
-
-    async def give_back(self, phase: Phase, exchange: Exchange) -> None:  # noqa: ARG002 - it has one phase
-        if isinstance(exchange.state, Taken):
-            await self._counters.give_back(exchange.state.demands, exchange.state.receipt)
-
-
-class Unresolved(Exception):
-    """A key has no value for this exchange: there is no counter to count on."""
-
-
-class Rule:
-    """One limit, made ready when the configuration is loaded."""
-
-    def __init__(self, limit: Limit, context: FilterContext, place: str) -> None:
-        """Raises: ConfigError, for what is not served, and for the default key where the peer is hidden."""
-        if limit.requests is None:
-            raise ConfigError(
-                "limits on tokens are not served by this version; served are requests", Place(field=f"{place}.tokens")
-            )
-        self.name = limit.name
-        self._limit = limit.requests
-        self._window = limit.window
-        self._algorithm = limit.algorithm
-        self._burst = limit.burst or limit.requests
-        self._key = tuple(
-            _expression(source, context, f"{place}.key[{index}]") for index, source in enumerate(limit.key or ())
-        )
-        self._when = _expression(limit.when, context, f"{place}.when") if limit.when else None
-        if context.pre_auth and not self._key:
-            raise ConfigError(
-                "the default key is the peer, which a preAuth extension never sees: write a `key`", Place(field=place)
-            )
-        window = f"{limit.window:.9f}"
-        self._group = Keys(context.gateway, context.scope, context.extension).key()
-        self._counters = Keys(
-            context.gateway, context.scope, context.extension, limit.name, limit.algorithm.value, window
-        )
-
-    def applies(self, variables: Mapping[str, object]) -> bool:
-        """Raises: ExpressionError."""
-        if self._when is None:
-            return True
-        value = self._when(variables)
-        if not isinstance(value, bool):
-            raise ExpressionError(f"`when` of limit {self.name!r} is a {type(value).__name__}, not a bool")
-        return value
-
-    def demand(self, exchange: Exchange) -> Demand:
-        """Raises: Unresolved."""
-        values = self._values(exchange.variables) if self._key else _workload(exchange.peer, self.name)
-        counter = self._counters.key(*values)
-        return Demand(counter, self._algorithm, self._limit, self._window, self._burst, group=self._group)
-
-    def _values(self, variables: Mapping[str, object]) -> Sequence[str]:
-        try:
-            return [_scalar(expression(variables), self.name) for expression in self._key]
-        except ExpressionError as error:
-            raise Unresolved(f"limit {self.name!r}: {error}") from None
-
-
-def _expression(source: str, context: FilterContext, place: str) -> Expression:
-    try:
-        return context.outside.expression(source)
-    except ConfigError as error:
-        raise ConfigError(error.message, Place(field=place), error.reason) from None
-
-
-def _workload(peer: Peer | None, limit: str) -> Sequence[str]:
-    if peer is None or not peer.namespace or not peer.service_account:
-        raise Unresolved(f"limit {limit!r}: the caller is no ServiceAccount")
-    return peer.namespace, peer.service_account
-
-
-def _scalar(value: object, limit: str) -> str:
-    """The value with its type, so that 1 and "1" are two keys. An empty one is as good as none."""
-    if isinstance(value, bool | int | float) or (isinstance(value, str | bytes) and value):
-        return f"{type(value).__name__}:{value!r}"
-    raise Unresolved(f"limit {limit!r}: the key is empty or a {type(value).__name__}")
+        return TokenLimiter(config, context) if config.counts_tokens else super().__new__(cls)

@@ -9,25 +9,39 @@ from extproc.ports import Demand, Level
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """One limit: its name, what was asked of it, and how it stands."""
+    """One limit: its name, what was asked of it, how it stands, and whether it counts tokens instead of requests."""
 
     name: str
     demand: Demand
     level: Level
+    tokens: bool = False
 
 
 def rate_headers(limits: Sequence[Spent]) -> Mapping[str, str]:
     """`retry-after` (RFC 9110 section 10.2.3), `ratelimit` and `ratelimit-policy` (draft-ietf-httpapi-ratelimit-headers-10,
-    lists of RFC 9651), and the limit that is longest in the way as OpenAI's clients read it.
+    lists of RFC 9651), and of each unit the limit that is longest in the way as OpenAI's clients read it.
     """
-    worst = max(limits, key=lambda limit: limit.level.retry_after)
-    return {
+    worst = max(limits, key=_wait)
+    told = {
         "retry-after": str(max(1, math.ceil(worst.level.retry_after))),
         "ratelimit": ", ".join(map(_standing, limits)),
         "ratelimit-policy": ", ".join(map(_policy, limits)),
-        "x-ratelimit-limit-requests": str(worst.demand.limit),
-        "x-ratelimit-remaining-requests": str(worst.level.remaining),
-        "x-ratelimit-reset-requests": duration(worst.level.reset_after),
+    }
+    for unit, tokens in (("requests", False), ("tokens", True)):
+        if of_unit := [limit for limit in limits if limit.tokens is tokens]:
+            told |= _openai(max(of_unit, key=_wait), unit)
+    return told
+
+
+def _wait(limit: Spent) -> float:
+    return limit.level.retry_after
+
+
+def _openai(limit: Spent, unit: str) -> Mapping[str, str]:
+    return {
+        f"x-ratelimit-limit-{unit}": str(limit.demand.limit),
+        f"x-ratelimit-remaining-{unit}": str(limit.level.remaining),
+        f"x-ratelimit-reset-{unit}": duration(limit.level.reset_after),
     }
 
 
@@ -38,9 +52,10 @@ def _standing(limit: Spent) -> str:
 
 
 def _policy(limit: Spent) -> str:
-    """`w` counts whole seconds; a window that is none is left out."""
+    """`w` counts whole seconds; a window that is none is left out. `qu` is the unit, if it is not requests."""
+    unit = ';qu="tokens"' if limit.tokens else ""
     window = f";w={limit.demand.window:.0f}" if limit.demand.window.is_integer() else ""
-    return f'"{limit.name}";q={limit.demand.limit}{window}'
+    return f'"{limit.name}";q={limit.demand.limit}{unit}{window}'
 
 
 def duration(seconds: float) -> str:

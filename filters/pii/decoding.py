@@ -1,7 +1,7 @@
 """Undo a content encoding piece by piece, never holding more than the body may be long."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -9,6 +9,7 @@ import brotli
 
 from extproc.errors import Malformed, TooLarge
 from extproc_filters.pii.media import Coding
+from extproc_filters.pii.work import SLICE
 
 GZIP_WINDOW: Final = 31
 RAW_WINDOW: Final = -15
@@ -90,7 +91,7 @@ class Plain:
         return True
 
 
-def _decoder(coding: Coding | None) -> Decoder:
+def decoder(coding: Coding | None) -> Decoder:
     match coding:
         case Coding.GZIP:
             return Zlib(GZIP_WINDOW)
@@ -107,24 +108,55 @@ ENCODED: Final[Mapping[type[Exception], str]] = MappingProxyType(
 )
 
 
+BITE: Final = 2048
+"""Encoded bytes that are decoded at once: what they may become is bounded, whatever follows them."""
+
+
+class Pieces:
+    """A body that is decoded as it comes. Of a few encoded bytes at most `limit` bytes may come."""
+
+    def __init__(self, coding: Coding | None, limit: int) -> None:
+        self._decoder = decoder(coding)
+        self._bite = SLICE if coding is None else BITE
+        self._limit = limit
+        self._begun = False
+
+    def take(self, chunk: bytes) -> Iterator[bytes]:
+        """What `chunk` adds. Raises: TooLarge, Malformed."""
+        self._begun = self._begun or bool(chunk)
+        for start in range(0, len(chunk), self._bite):
+            yield _decoded(self._decoder, chunk[start : start + self._bite], self._limit, self._limit)
+
+    def end(self) -> None:
+        """Raises: Malformed, if the end of the body is missing."""
+        if self._begun and not self._decoder.finished():
+            raise Malformed("the encoded body ends too early")
+
+
+def _decoded(decoding: Decoder, chunk: bytes, room: int, limit: int) -> bytes:
+    """Raises: TooLarge, Malformed."""
+    try:
+        piece = decoding.decode(chunk, room)
+    except tuple(ENCODED) as error:
+        raise Malformed(ENCODED[type(error)]) from None
+    if len(piece) > room:
+        raise TooLarge(f"the decoded body is larger than {limit} bytes")
+    return piece
+
+
 class Intake:
     """The decoded body, at most `limit` bytes of it."""
 
     def __init__(self, coding: Coding | None, limit: int) -> None:
-        self._decoder = _decoder(coding)
+        self._decoder = decoder(coding)
         self._pieces: list[bytes] = []
         self._room = limit
         self._limit = limit
 
     def take(self, chunk: bytes) -> None:
         """Raises: TooLarge, Malformed."""
-        try:
-            piece = self._decoder.decode(chunk, self._room)
-        except tuple(ENCODED) as error:
-            raise Malformed(ENCODED[type(error)]) from None
+        piece = _decoded(self._decoder, chunk, self._room, self._limit)
         self._room -= len(piece)
-        if self._room < 0:
-            raise TooLarge(f"the decoded body is larger than {self._limit} bytes")
         self._pieces.append(piece)
 
     def whole(self) -> bytes:

@@ -88,3 +88,8 @@ def read_coding(headers: Headers) -> Coding | None:
     if len(codings) > 1 or codings[0] not in CODINGS:
         raise Malformed("the content encoding is not one of gzip, deflate and br")
     return CODINGS[codings[0]]
+
+
+def is_event_stream(headers: Headers) -> bool:
+    """Whether the body is text/event-stream (WHATWG HTML section 9.2), which is always UTF-8."""
+    return (headers.get("content-type") or "").partition(";")[0].strip().lower() == "text/event-stream"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from extproc import Continue, Exchange, Phase, Respond, Verdict
 from extproc.adapters.memory import Counters
-from extproc.core.filter import Compensating
+from extproc.core.filter import BodyFilter, Compensating, Following, Settling, Streaming
 from extproc.core.peer import Peer
 from extproc.core.verdict import deny
 from extproc.errors import Cause, ConfigError, ExpressionError, Unavailable
@@ -228,8 +228,11 @@ def test_a_pre_auth_extension_has_no_peer_to_count() -> None:
 @pytest.mark.parametrize(
     ("config", "place"),
     [
-        ({"limits": [{"name": "t", "window": "1m", "tokens": 5}]}, "config.limits[0].tokens"),
-        ({"requestsPerMinute": 5, "limits": [{"name": "t", "window": "1m", "tokens": 5}]}, "config.limits[0].tokens"),
+        ({"limits": [{"name": "t", "window": "1m", "tokens": 5, "key": ["("]}]}, "config.limits[0].key[0]"),
+        (
+            {"requestsPerMinute": 5, "limits": [{"name": "t", "window": "1m", "tokens": 5, "when": "1 +"}]},
+            "config.limits[0].when",
+        ),
         ({"limits": [{"name": "t", "window": "1m", "requests": 5, "key": ["'a'", "1 +"]}]}, "config.limits[0].key[1]"),
         ({"limits": [{"name": "t", "window": "1m", "requests": 5, "when": "("}]}, "config.limits[0].when"),
     ],
@@ -251,6 +254,11 @@ def test_what_is_not_served_is_refused_at_its_place(config: dict[str, Any], plac
         {"requests": True},
         {"requests": 10**10, "algorithm": "fixed-window"},
         {"requests": 100_001},
+        {"tokens": 0},
+        {"tokens": 1.5},
+        {"tokens": 10**9 + 1},
+        {"tokens": 5, "burst": 5},
+        {"tokens": 1, "algorithm": "token-bucket", "burst": 10**9, "window": "744h"},
         {"requests": 1, "window": "0s"},
         {"requests": 1, "window": 60},
         {"requests": 1, "window": "0.0000001ms"},
@@ -273,6 +281,9 @@ def test_bad_limits(limit: dict[str, Any]) -> None:
         build(limit)
 
 
+TOKENS = {"limits": [{"name": "t", "window": "1m", "tokens": 100}]}
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -281,6 +292,16 @@ def test_bad_limits(limit: dict[str, Any]) -> None:
         {"requestsPerMinute": 0},
         {"store": "disk", "requestsPerMinute": 1},
         {"limits": [{"name": "a", "requests": 1, "window": "1m"}] * 2},
+        {"requestsPerMinute": 1, "reserve": 5},
+        {"requestsPerMinute": 1, "reserveOutput": 5},
+        {"requestsPerMinute": 1, "cutAfter": 2},
+        {"requestsPerMinute": 1, "maxBodyBytes": 5},
+        {**TOKENS, "reserve": 0},
+        {**TOKENS, "reserveOutput": -1},
+        {**TOKENS, "reserveOutput": 10**9 + 1},
+        {**TOKENS, "cutAfter": 0.9},
+        {**TOKENS, "cutAfter": float("nan")},
+        {**TOKENS, "maxBodyBytes": 0},
         {"requestsPerMinute": 1, "limits": [{"name": "requests-per-minute", "requests": 1, "window": "1m"}]},
     ],
 )
@@ -322,11 +343,22 @@ def test_its_state_says_what_was_taken() -> None:
     assert ask(build({"requests": 5, "when": "false"})) == Continue()
 
 
+def test_a_sliding_window_of_tokens_may_be_large() -> None:
+    build({"tokens": 10**9}, {"name": "b", "tokens": 10**9, "algorithm": "token-bucket", "burst": 10**9})
+
+
+def test_who_counts_requests_alone_has_nothing_to_do_with_bodies() -> None:
+    filter_, both = build({"requests": 5}), build({"requests": 5}, {"name": "t", "tokens": 5})
+    assert not isinstance(filter_, BodyFilter | Settling | Following)
+    assert all(isinstance(both, kind) for kind in (Streaming, Settling, Following, Compensating))
+    assert QoSController.phases == both.phases == {Phase.REQUEST_HEADERS}
+
+
 class Down:
     async def take(self, demands: object) -> Any:
         raise Unavailable("the counters are down")
 
-    async def give_back(self, demands: object, receipt: object) -> None: ...
+    async def settle(self, demands: object, receipt: object, used: object) -> None: ...
 
 
 def test_counters_that_are_down_are_unavailable() -> None:

@@ -1,0 +1,164 @@
+"""What a request asks for: how many tokens it may cost, and whether its stream will tell what it did cost."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from extproc.core.message import Request
+from extproc.errors import Malformed, TooLarge
+from extproc_filters.pii.decoding import Pieces
+from extproc_filters.pii.media import Coding
+from extproc_filters.usage.counts import MOST
+from extproc_filters.usage.members import Member, Members, Tree
+
+TREE: Final[Tree] = {
+    "max_tokens": None,
+    "max_completion_tokens": None,
+    "max_output_tokens": None,
+    "n": None,
+    "best_of": None,
+    "generationConfig": {"maxOutputTokens": None, "candidateCount": None},
+    "generation_config": {"max_output_tokens": None, "candidate_count": None},
+    "stream": None,
+    "stream_options": {"include_usage": None},
+}
+"""OpenAI's and Anthropic's names, and Gemini's, whose JSON knows both spellings."""
+
+OUTPUT: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"})
+NUMBER: Final = re.compile(rb"[1-9][0-9]{0,17}")
+OBJECT: Final = re.compile(rb"[ \t\r\n]*+\{")
+EMPTY: Final = re.compile(rb"[ \t\r\n]*+\}")
+
+MANY: Final = 256
+"""Members that are looked at; a request with more of them repeats itself."""
+
+TIMES: Final = frozenset({"n", "best_of", "candidateCount", "candidate_count"})
+
+STREAM, OPTIONS, INCLUDE = ("stream",), ("stream_options",), ("stream_options", "include_usage")
+
+PIECE: Final = 8 * 1024
+"""Bytes that are read between two pauses: a hostile document is ten times as much work as an ordinary one."""
+
+CHECKED: Final = 64 * 1024
+"""Bytes of a document that is checked in earnest before it is edited; a larger one is edited by its structure alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Put `text` in the place of what stands from `start` to `end`."""
+
+    start: int
+    end: int
+    text: bytes
+
+    def apply(self, body: bytes) -> bytes:
+        return body[: self.start] + self.text + body[self.end :]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`output` is the most tokens of all answers that are asked for together, None if the request does not say. `include_usage`
+    makes its stream tell the usage; None if it does so already, or there is no stream.
+    """
+
+    output: int | None = None
+    times: int = 1
+    include_usage: Edit | None = None
+
+
+NOTHING: Final = Asked()
+
+Pause = Callable[[], Awaitable[None]]
+"""Lets others run."""
+
+
+def makes_text(request: Request) -> bool:
+    """Whether the answer has tokens of its own: embeddings have none."""
+    path = request.path_only.rstrip("/").lower()
+    return not path.endswith(("/embeddings", ":embedcontent", ":batchembedcontents"))
+
+
+def completes(request: Request) -> bool:
+    """Whether this is OpenAI's chat completions or completions, by the path: others refuse `stream_options`."""
+    return request.path_only.rstrip("/").lower().endswith("/completions")
+
+
+async def read_asked(body: bytes, pause: Pause) -> Asked:
+    """What `body`, a JSON object, asks for; of anything else nothing is known."""
+    members = Members(TREE)
+    found: list[Member] = []
+    try:
+        for start in range(0, len(body), PIECE):
+            if start:
+                await pause()
+            found += members.feed(body[start : start + PIECE])
+            if len(found) > MANY:
+                return NOTHING
+    except Malformed:
+        return NOTHING
+    if not members.complete or not OBJECT.match(body):
+        return NOTHING
+    most = max(_numbers(found, OUTPUT), default=None)
+    return Asked(most, max(_numbers(found, TIMES), default=1), _include_usage(body, found))
+
+
+async def decoded(body: bytes, coding: Coding | None, most: int, pause: Pause) -> bytes | None:
+    """`body` without its content encoding; None if it has another, or is larger than `most` bytes."""
+    if coding is None:
+        return body if len(body) <= most else None
+    text = bytearray()
+    decoding = Pieces(coding, most)
+    try:
+        for piece in decoding.take(body):
+            if text and (len(text) + len(piece)) // CHECKED > len(text) // CHECKED:
+                await pause()
+            text += piece
+            if len(text) > most:
+                return None
+        decoding.end()
+    except (Malformed, TooLarge):
+        return None
+    return bytes(text)
+
+
+def _numbers(found: list[Member], names: frozenset[str]) -> list[int]:
+    """All numbers of these names: of a member that is there twice, who knows which one counts."""
+    texts = [member.text for member in found if member.path and member.path[-1] in names and member.text]
+    return [min(int(text), MOST) for text in texts if NUMBER.fullmatch(text)]
+
+
+def _include_usage(body: bytes, found: list[Member]) -> Edit | None:
+    """What makes the stream tell its usage. Where a member is there twice, nothing is certain, and nothing is changed."""
+    streams, options, included = (
+        [member for member in found if member.path == path] for path in (STREAM, OPTIONS, INCLUDE)
+    )
+    if [member.text for member in streams] != [b"true"] or len(options) > 1 or len(included) > 1:
+        return None
+    edit = _edit(body, found[0], *options, *included)
+    return edit if edit and _is_json(body) else None
+
+
+def _edit(body: bytes, root: Member, options: Member | None = None, included: Member | None = None) -> Edit | None:
+    if options is None:
+        return Edit(root.end, root.end, b'"stream_options":{"include_usage":true},')
+    if options.text == b"null":
+        return Edit(options.start, options.end, b'{"include_usage":true}')
+    if options.text != b"{":
+        return None
+    if included is None:
+        comma = b"" if EMPTY.match(body, options.end) else b","
+        return Edit(options.end, options.end, b'"include_usage":true' + comma)
+    return Edit(included.start, included.end, b"true") if included.text in (b"false", b"null") else None
+
+
+def _is_json(body: bytes) -> bool:
+    if len(body) > CHECKED:
+        return True
+    try:
+        orjson.loads(body)
+    except ValueError:
+        return False
+    return True
