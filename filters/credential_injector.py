@@ -127,6 +127,7 @@ class CredentialInjector:
         self._query = {config.query: config.template or "{value}"} if config.query else {}
         self._headers_to_remove = OWN_HEADERS - set(config.keep)
         self._query_to_remove = OWN_QUERY - set(config.keep)
+        self.sets_headers, self.sets_query = frozenset(self._templates), frozenset(self._query)
 
     async def decide(self, phase: Phase, exchange: Exchange) -> Verdict:  # noqa: ARG002 - the same in both
         backend = exchange.backend
@@ -177,10 +178,6 @@ def _check_place(config: CredentialInjectorConfig, context: FilterContext) -> No
             "failOpen is unsafe for credentials, the caller's own would go upstream: remove it, or say "
             "allowUnsafeFailOpen: true in config",
             Place(field="failOpen"),
-        )
-    if context.phase is not Phase.REQUEST_HEADERS:
-        raise ConfigError(
-            f"{context.phase} is not served by this version; served is {Phase.REQUEST_HEADERS}", Place(field="phase")
         )
 
 

@@ -123,7 +123,13 @@ async def test_a_dependency_that_was_never_there(tmp_path: Path, fail_open: str,
     assert told["ready"] is (status == 200)
     assert told["dependencies"]["redis"]["required"] is (status == 503)
     assert told["dependencies"]["redis"]["reachable"] is False
-    assert told["needs"] == {"requestBody": False, "responseBody": False, "maxBodyBytes": 1048576, "budget": 0.8}
+    assert told["needs"] == {
+        "requestBody": False,
+        "responseBody": False,
+        "maxBodyBytes": 1048576,
+        "budget": 0.8,
+        "upstreamClusters": [],
+    }
     async with grpc.aio.insecure_channel(f"unix://{tmp_path}/extproc.sock") as channel:
         answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=""))
     assert answer.status == health_pb2.HealthCheckResponse.SERVING

@@ -82,6 +82,16 @@ def test_each_exchange_is_one_request_labelled_with_who_and_where(registry: Coll
     assert counted(registry, "extproc_requests_total") == 0
 
 
+def test_a_try_is_no_second_request(registry: CollectorRegistry) -> None:
+    metrics = Metrics(registry)
+    metrics.count(Record("egress/egress"))
+    for code in ("", "no_credential"):
+        metrics.count(Record("egress/egress", code=code, is_try=True))
+    assert counted(registry, "extproc_requests_total") == 1
+    assert counted(registry, "extproc_tries_total") == 2
+    assert counted(registry, "extproc_denials_total", code="no_credential") == 1
+
+
 def test_a_denial_is_counted_by_its_code_and_a_failure_by_its_cause(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry)
     metrics.count(Record("egress/egress", code="rate_limited", extension="quota"))

@@ -2,14 +2,16 @@
 nothing is decided.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from extproc.adapters.passport import KEY_BYTES, SealedPassports
 from extproc.core.admission import Admission
-from extproc.core.event import Record
 from extproc.core.engine import Engine
+from extproc.core.event import Record
 from extproc.outside import Connected, Offline
 from extproc.policy.documents import Listen, ListenTLS
 from extproc.policy.read import load
@@ -40,9 +42,12 @@ def configure(path: Path, *, live: bool = True, **settings: object) -> Resolved:
     )
 
 
-def engine(resolved: Resolved, tell: Callable[[Record], None]) -> Engine:
-    """What all exchanges of this process share."""
-    return Engine(resolved, PACE, Admission(), mask, tell)
+def engine(resolved: Resolved, tell: Callable[[Record], None], key: bytes | None = None) -> Engine:
+    """What all exchanges of this process share. `key` is what it has in common with the other workers: the passes of one
+    exchange may come to two of them. A process that is alone needs none.
+    """
+    passports = SealedPassports(resolved.gateway, key or os.urandom(KEY_BYTES)) if resolved.upstream else None
+    return Engine(resolved, PACE, Admission(), mask, tell, passports, resolved)
 
 
 def listeners(resolved: Resolved, index: int = 0) -> list[Listener]:

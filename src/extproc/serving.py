@@ -17,6 +17,7 @@ from extproc.telemetry import Metrics, Telemetry
 from extproc.telemetry.exposition import expose
 from extproc.watch import Watch
 from extproc.wire.grpcio import Server
+from extproc.workers import shared_key
 
 log = structlog.get_logger("extproc.serve")
 
@@ -44,7 +45,7 @@ class Process:
         """
         registry = CollectorRegistry()
         metrics = Metrics(registry)
-        shared = engine(self.resolved, Telemetry(metrics).tell)
+        shared = engine(self.resolved, Telemetry(metrics).tell, shared_key())
         outside = self.resolved.outside
         dependencies = outside.dependencies if outside else {}
         self._watch = Watch(dependencies, self.resolved.required, metrics.dependency)

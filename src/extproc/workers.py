@@ -11,8 +11,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,6 +22,13 @@ log = structlog.get_logger("extproc.workers")
 
 TETHER: Final = "EXTPROC_TETHER"
 """Environment variable: the file descriptor that ties a worker to its parent."""
+
+KEY: Final = "EXTPROC_KEY_FD"
+"""Environment variable: the file descriptor from which a worker reads the key that it shares with the others. The key itself is
+in no environment: other processes of the user can read that (proc(5), `environ`).
+"""
+
+KEY_BYTES: Final = 32
 
 REFUSED: Final = 2
 """Exit code of a worker whose configuration is refused: starting it again would not help."""
@@ -55,6 +62,21 @@ def tether() -> Tether | None:
     return Tether(socket.socket(fileno=int(number))) if number else None
 
 
+def shared_key() -> bytes | None:
+    """The key of this worker and the others of its parent; None if this process was started by itself. To be asked for once.
+
+    Raises: ValueError, if there is no whole key to be read.
+    """
+    number = os.environ.pop(KEY, None)
+    if number is None:
+        return None
+    with os.fdopen(int(number), "rb") as pipe:
+        key = pipe.read(KEY_BYTES + 1)
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"the parent gave {len(key)} bytes as a key of {KEY_BYTES}")
+    return key
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Seconds: between the death of a worker and its next start (doubled each time, up to `longest`, and back to `first`
@@ -80,7 +102,7 @@ class _Worker:
 @dataclass(slots=True)
 class Crew:
     """`count` workers, each kept running. `command` gives the program and arguments of worker `index` (from 0); `on_change`
-    is told how many are ready whenever that changes.
+    is told how many are ready whenever that changes. All of them are handed one random key, and only they.
     """
 
     count: int
@@ -91,6 +113,7 @@ class Crew:
     _workers: list[_Worker] = field(init=False)
     _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _signal: signal.Signals | None = None
+    _key: bytes = field(init=False, repr=False, default_factory=lambda: os.urandom(KEY_BYTES))
 
     def __post_init__(self) -> None:
         self._workers = [_Worker(index) for index in range(self.count)]
@@ -152,10 +175,13 @@ class Crew:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with ours:
-            with theirs:
-                environment = {**os.environ, TETHER: str(theirs.fileno())}
+            with theirs, _pipe_with(self._key) as key:
+                environment = {**os.environ, TETHER: str(theirs.fileno()), KEY: str(key)}
                 worker.process = await asyncio.create_subprocess_exec(
-                    *self.command(worker.index), pass_fds=(theirs.fileno(),), env=environment, start_new_session=True
+                    *self.command(worker.index),
+                    pass_fds=(theirs.fileno(), key),
+                    env=environment,
+                    start_new_session=True,
                 )
             if self._signal:  # it came while the process was being started
                 _send(worker, self._signal)
@@ -201,6 +227,18 @@ async def supervise(crew: Crew) -> int:
     finally:
         for each in signals:
             loop.remove_signal_handler(each)
+
+
+@contextmanager
+def _pipe_with(data: bytes) -> Iterator[int]:
+    """The reading end of a pipe that holds `data`, which is less than any pipe takes."""
+    reading, writing = os.pipe()
+    try:
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(data)
+        yield reading
+    finally:
+        os.close(reading)
 
 
 def _send(worker: _Worker, what: signal.Signals) -> None:

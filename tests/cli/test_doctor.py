@@ -5,6 +5,7 @@ import json
 import re
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,18 @@ from extproc.doctor.finding import Finding, Needs
 from extproc.doctor.gateway import cluster_named, cluster_of, managers, ours
 from extproc.doctor.server import needs_of, of_metrics, of_readiness, of_status
 from extproc.doctor.traffic import of_cluster, of_stats, values
+from extproc.doctor.upstream import of_upstream
 from extproc.envoy.bootstrap import bootstrap
+from extproc.envoy.clusters import HTTP_OPTIONS
 from extproc.envoy.resolved import plan_of
 from extproc.policy.describe import status
 from tests.cli.conftest import QUICKSTART, Ran
 
 RESOLVED = configure(QUICKSTART / "extproc.yaml")
-BOOTSTRAP: Any = bootstrap(plan_of(RESOLVED))
-STATUS = {"ready": True, "dependencies": {}, **status(RESOLVED)}
+PLAN = replace(plan_of(RESOLVED), response_body=False)  # one body of two is read, whatever the quickstart does
+BOOTSTRAP: Any = bootstrap(PLAN)
+STATUS: Any = {"ready": True, "dependencies": {}, **status(RESOLVED)}
+STATUS["needs"]["responseBody"] = False
 NEEDS = needs_of(STATUS)
 PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
 NAME = "envoy.filters.http.ext_proc"
@@ -36,8 +41,8 @@ Change = Callable[[Any], object]
 class Gateway:
     """The generated configuration, to be spoilt: its parts by name."""
 
-    def __init__(self) -> None:
-        resources = copy.deepcopy(BOOTSTRAP["static_resources"])
+    def __init__(self, config: Any = BOOTSTRAP) -> None:
+        resources = copy.deepcopy(config["static_resources"])
         self.listener = resources["listeners"][0]
         self.clusters = resources["clusters"]
         self.manager = self.listener["filter_chains"][0]["filters"][0]["typed_config"]
@@ -367,3 +372,73 @@ def test_what_is_no_address_is_refused(extproc: Callable[..., Ran], option: str,
     ran = extproc("doctor", option, address)
     assert ran.code == 2
     assert ran.err.startswith(f"error: {option}: ")
+
+
+# The upstream pass
+
+EACH_TRY = replace(PLAN, upstreams=tuple(replace(one, upstream_pass=True) for one in PLAN.upstreams))
+UPSTREAM_NEEDS = replace(NEEDS, upstream_clusters=("egress/stub", "egress/of-another-envoy")) if NEEDS else None
+
+
+class Upstream(Gateway):
+    """The generated configuration with the upstream filter, to be spoilt."""
+
+    def __init__(self) -> None:
+        super().__init__(bootstrap(EACH_TRY))
+        self.cluster = next(one for one in self.clusters if one["name"] == "egress/stub")
+        self.options = self.cluster["typed_extension_protocol_options"][HTTP_OPTIONS]
+        self.each_try = self.options["http_filters"][0]["typed_config"]
+        self.metadata = self.each_try["metadata_options"]
+
+    def to_the_router(self) -> None:
+        """The filter at the router, for all clusters, instead of at the cluster."""
+        self.filters[1]["typed_config"]["upstream_http_filters"] = self.options.pop("http_filters")
+
+
+def judged_upstream(gateway: Gateway, needs: Needs | None = UPSTREAM_NEEDS) -> list[str]:
+    dump = gateway.dump
+    found = list(managers(dump))
+    filters = [one for manager in found for one in ours(manager.filters, dump, needs)]
+    return [str(each) for each in of_upstream(dump, found, filters, needs)]
+
+
+def test_the_generated_upstream_filter_is_right_at_the_cluster_or_at_the_router() -> None:
+    gateway = Upstream()
+    assert judged(gateway) == []
+    assert judged_upstream(gateway) == []
+    gateway.to_the_router()
+    assert judged_upstream(gateway) == []
+
+
+def test_where_no_upstream_pass_is_needed_nothing_is_asked_of_envoy() -> None:
+    assert judged_upstream(Gateway(), NEEDS) == []
+    assert judged_upstream(Gateway(), None) == []
+
+
+SPOILT_UPSTREAM: list[tuple[Callable[[Upstream], object], str]] = [
+    (lambda g: g.options.pop("http_filters"), "cluster egress/stub: it has no upstream filter"),
+    (lambda g: g.each_try.update(failure_mode_allow=True), "cluster egress/stub, .*failure_mode_allow is true"),
+    (lambda g: [g.to_the_router(), g.each_try.update(failure_mode_allow=True)], "of the router: failure_mode_allow"),
+    (lambda g: g.each_try["grpc_service"].pop("initial_metadata"), "not told that this is the upstream pass"),
+    (lambda g: g.each_try["grpc_service"]["initial_metadata"].pop(), "and of which Backend; set x-extproc-pass"),
+    (lambda g: g.metadata.pop("forwarding_namespaces"), "is not forwarded, and every try is denied"),
+    (lambda g: g.each_try["request_attributes"].clear(), "the server is not told xds.cluster_name"),
+    (lambda g: g.each_try["processing_mode"].update(request_header_mode="SKIP"), "SKIP: nothing is judged"),
+    (
+        lambda g: g.each_try["processing_mode"].update(response_body_mode="BUFFERED"),
+        "BUFFERED, which this server refuses",
+    ),
+    (lambda g: g.each_try.pop("message_timeout"), "message_timeout is 0.2 s"),
+    (lambda g: g.filter["metadata_options"]["receiving_namespaces"]["untyped"].pop(), "add extproc.internal to"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), SPOILT_UPSTREAM, ids=[sentence[:40] for _, sentence in SPOILT_UPSTREAM])
+def test_what_is_wrong_with_the_upstream_filter_is_one_sentence(
+    spoil: Callable[[Upstream], object], sentence: str
+) -> None:
+    gateway = Upstream()
+    spoil(gateway)
+    [found] = judged_upstream(gateway)
+    assert re.search(sentence, found)
+    assert re.fullmatch(r"[^;]+: .+; .+", found)

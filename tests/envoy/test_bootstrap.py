@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from extproc.core.verdict import DENIALS
 from extproc.envoy.binary import find_envoy
 from extproc.envoy.bootstrap import bootstrap, text
 from extproc.envoy.clusters import backend_cluster
-from extproc.envoy.plan import Match, Plan, Rule, Tls, Upstream, VirtualHost
+from extproc.envoy.plan import Match, Plan, Retry, Rule, Tls, Upstream, VirtualHost
 from extproc.envoy.replies import REPLIES, message_of
 from extproc.errors import ConfigError
 from extproc.policy.names import Address, parse_address
@@ -22,6 +23,8 @@ from extproc.policy.names import Address, parse_address
 PLAIN = Upstream("egress/plain", "localhost", 8001)
 SECURE = Upstream("egress/secure", "api.openai.com", 443, Tls("api.openai.com"))
 ADDRESS = Upstream("egress/address", "127.0.0.1", 8443, Tls("127.0.0.1"))
+EACH_TRY = replace(PLAIN, backend="egress/plain", upstream_pass=True)
+SECOND = replace(SECURE, backend="egress/secure", upstream_pass=True)
 SIX = Upstream("egress/six", "[::1]", 8443, Tls("[::1]"))
 
 
@@ -63,6 +66,18 @@ def accepted(directory: Path, config: Any) -> subprocess.CompletedProcess[str]:
         {"listen": parse_address("[::1]:10000"), "admin": parse_address("127.0.0.1:9901"), "access_log": False},
         {"upstreams": (), "hosts": ()},
         {
+            "upstreams": (EACH_TRY, SECOND),
+            "hosts": (
+                VirtualHost(
+                    ("localhost",),
+                    (
+                        Rule("r-0", Match(), ((EACH_TRY, 1),), Retry(2, (500, 503), 0.025)),
+                        Rule("r-1", Match(prefix="/b"), ((EACH_TRY, 1), (SECOND, 1)), Retry(), "egress/both"),
+                    ),
+                ),
+            ),
+        },
+        {
             "upstreams": (PLAIN, SECURE, ADDRESS, SIX),
             "hosts": (
                 VirtualHost(
@@ -78,7 +93,7 @@ def accepted(directory: Path, config: Any) -> subprocess.CompletedProcess[str]:
             ),
         },
     ],
-    ids=["least", "bodies", "workers", "addresses", "empty", "routes"],
+    ids=["least", "bodies", "workers", "addresses", "empty", "upstream", "routes"],
 )
 def test_envoy_accepts_it(tmp_path: Path, changes: dict[str, Any]) -> None:
     ran = accepted(tmp_path, bootstrap(plan(**changes)))
@@ -195,3 +210,43 @@ def test_codes_and_sentences_of_replies_are_those_of_denials() -> None:
         assert message_of(reply.code).endswith(".")
         if reply.code in DENIALS and reply.status:
             assert DENIALS[reply.code][0] == reply.status
+
+
+def upstream_filter(found: Any) -> Any:
+    options = found["typed_extension_protocol_options"]
+    ours, codec = options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]["http_filters"]
+    assert codec["name"] == "envoy.filters.http.upstream_codec"
+    return ours["typed_config"]
+
+
+def test_only_clusters_with_an_upstream_pass_have_the_filter() -> None:
+    config = bootstrap(plan(upstreams=(EACH_TRY, SECURE)))
+    found = upstream_filter(cluster(config, "egress/plain"))
+    assert found["failure_mode_allow"] is False
+    assert found["processing_mode"] == {
+        "request_header_mode": "SEND",
+        "response_header_mode": "SEND",
+        "request_body_mode": "NONE",
+        "response_body_mode": "NONE",
+        "request_trailer_mode": "SKIP",
+        "response_trailer_mode": "SKIP",
+    }
+    initial = {one["key"]: one["value"] for one in found["grpc_service"]["initial_metadata"]}
+    backend = "%UPSTREAM_METADATA(extproc:backend)%"
+    assert initial == {"x-extproc-pass": "upstream", "x-extproc-backend": backend}
+    assert found["metadata_options"]["forwarding_namespaces"] == {"untyped": ["extproc.internal"]}
+    (endpoint,) = cluster(config, "egress/plain")["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    assert endpoint["metadata"] == {"filter_metadata": {"extproc": {"backend": "egress/plain"}}}
+    options = cluster(config, "egress/secure")["typed_extension_protocol_options"].values()
+    assert not any("http_filters" in one for one in options)
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "received"), [((PLAIN,), ["extproc"]), ((EACH_TRY,), ["extproc", "extproc.internal"])]
+)
+def test_the_token_goes_to_the_upstream_filter_alone(upstreams: tuple[Upstream, ...], received: list[str]) -> None:
+    config = bootstrap(plan(upstreams=upstreams))
+    ext_proc = manager(config)["http_filters"][0]["typed_config"]
+    assert ext_proc["metadata_options"] == {"receiving_namespaces": {"untyped": received}}
+    assert "initial_metadata" not in ext_proc["grpc_service"]
+    assert "extproc.internal" not in yaml.safe_dump(manager(config)["access_log"])

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from extproc.compose import CATALOG
-from extproc.envoy.plan import Match, Plan, Tls
+from extproc.envoy.plan import Match, Plan, Retry, Tls
 from extproc.envoy.resolved import plan_of
 from extproc.errors import ConfigError
 from extproc.outside import Connected
@@ -136,3 +136,60 @@ def test_trailers_and_bodies_follow_the_configuration(tmp_path: Path) -> None:
     assert planned(tmp_path).trailers is False
     assert planned(tmp_path, requestTrailers=["x-checksum"]).trailers is True
     assert planned(tmp_path).request_body is False
+
+
+SECRETS = {"keys": {"env": {"names": ["KEY"]}, "backends": ["egress/a"]}}
+EACH_TRY = {
+    "name": "inject",
+    "type": "CredentialInjector:v1",
+    "phase": "backend-request",
+    "config": {"source": "keys", "path": "KEY"},
+}
+
+
+def refs(*names: str) -> list[dict[str, str]]:
+    return [{"group": "egress.extproc.dev", "kind": "Backend", "name": name} for name in names]
+
+
+def sharing(name: str, cluster: str = "egress/both", **spec: Any) -> dict[str, Any]:
+    return backend(name, f"{name}.test", clusters=[f"egress/{name}", cluster], **spec)
+
+
+def test_backends_that_share_a_cluster_follow_one_another(tmp_path: Path) -> None:
+    retry = {"attempts": 2, "codes": [503], "backoff": "50ms"}
+    documents = sharing("a", extensions=[EACH_TRY]), sharing("b"), backend("c", "c.test")
+    rules = {"backendRefs": refs("b", "a"), "retry": retry}
+    plan = planned(tmp_path, *documents, route(["x.test"], rules), upstreamPass=True, secretSources=SECRETS)
+    assert [(one.backend, one.cluster, one.upstream_pass) for one in plan.upstreams] == [
+        ("egress/a", "egress/a", True),
+        ("egress/b", "egress/b", True),
+        ("egress/c", "egress/c", False),
+    ]
+    assert plan.upstream_pass
+    (rule,) = plan.hosts[0].rules
+    assert (rule.retry, rule.fallback) == (Retry(2, (503,), 0.05), "egress/both")
+    assert {name: [one.backend for one in found] for name, found in plan.fallbacks.items()} == {
+        "egress/both": ["egress/b", "egress/a"]
+    }
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        [
+            sharing("a"),
+            sharing("b"),
+            route(["x.test"], {"backendRefs": refs("a", "b")}, {"backendRefs": refs("b", "a")}),
+        ],
+        [
+            *(sharing(name) for name in "ab"),
+            backend("c", "c.test", clusters=["egress/both"]),
+            route(["x.test"], {"backendRefs": refs("a", "b")}),
+        ],
+        [sharing("a", "ext_proc"), sharing("b", "ext_proc"), route(["x.test"], {"backendRefs": refs("a", "b")})],
+    ],
+    ids=["another order", "a Backend's own", "the server's"],
+)
+def test_a_shared_cluster_is_one_list_of_backends(tmp_path: Path, documents: list[dict[str, Any]]) -> None:
+    with pytest.raises(ConfigError, match=r"cluster '.*' of a rule's Backends is also one of others"):
+        planned(tmp_path, *documents, upstreamPass=True)

@@ -217,7 +217,6 @@ def test_a_wider_scope_must_list_its_backends(scope: str) -> None:
     [
         ({"pre_auth": True}, {}, "preAuth"),
         ({"fail_open": True}, {}, "failOpen"),
-        ({"phase": Phase.BACKEND_REQUEST}, {}, "phase"),
         ({"scope": "Backend/egress/other"}, {}, "config.source"),
         ({"scope": "Gateway/egress/egress"}, {"backends": ["egress/openai", "egress/other"]}, "config.backends"),
         ({}, {"backends": ["egress/anthropic"]}, "config.backends"),
@@ -242,6 +241,31 @@ def test_what_the_policy_asks_of_it() -> None:
     assert CredentialInjector.releases_credentials
     assert not build().allow_plaintext
     assert build(allowPlaintext=True).allow_plaintext
+
+
+@pytest.mark.parametrize(
+    ("config", "sets_headers", "sets_query"),
+    [
+        ({}, {"authorization"}, set()),
+        ({"headers": {"A": "{value}", "B": "{value}"}}, {"a", "b"}, set()),
+        ({"query": "Key"}, set(), {"Key"}),
+    ],
+)
+def test_it_says_where_a_try_may_leave_a_credential(
+    config: dict[str, Any], sets_headers: set[str], sets_query: set[str]
+) -> None:
+    filter_ = build(place={"phase": Phase.BACKEND_REQUEST}, **config)
+    assert (filter_.sets_headers, filter_.sets_query) == (sets_headers, sets_query)
+
+
+def test_each_try_asks_the_source_anew() -> None:
+    keys = {"ai/default/api_key": "first"}
+    filter_ = build(Secrets(keys, frozenset({"egress/openai"})), place={"phase": Phase.BACKEND_REQUEST})
+    tried = exchange(peer=PEER, backend=OPENAI)
+    for value in ("first", "second"):
+        keys["ai/default/api_key"] = value
+        verdict = run(filter_.decide(Phase.BACKEND_REQUEST, tried))
+        assert injected(verdict) == {"authorization": f"Bearer {value}"}
 
 
 @pytest.mark.parametrize(

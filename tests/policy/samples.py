@@ -110,6 +110,7 @@ class Inject(Base):
         super().__init__(config, context)
         self.allow_plaintext = config.allow_plaintext
         self.backends = frozenset(config.backends)
+        self.sets_headers, self.sets_query = {"X-Key"}, {"Key"}
         context.outside.secrets(config.source)
 
 

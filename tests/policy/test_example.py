@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from extproc.core.phase import Phase
 from extproc.core.engine import Selection
+from extproc.core.phase import Phase
 from extproc.core.verdict import Respond
 from extproc.errors import Refused
 from extproc.outside import Connected

@@ -1,22 +1,25 @@
 """A configuration as a whole: chains, findings, and everything that is refused though each document is valid."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from extproc.core.engine import Selection
 from extproc.core.link import Degraded, Scope
 from extproc.core.phase import Phase
-from extproc.core.engine import Selection
 from extproc.errors import Cause, ConfigError, Place, Refused
 from extproc.policy.findings import FindingKind
 from extproc.policy.read import load
 from extproc.policy.resolve import resolve
 from extproc.policy.resolved import Resolved
+from extproc.ports import FilterContext
 from tests.policy.samples import (
     AUTHN,
     BACKEND,
     CATALOG,
     SETTINGS,
+    Inject,
     Outside,
     backend,
     marked_line,
@@ -126,12 +129,12 @@ UPSTREAM = 'name: inject, type: "Inject:v1", phase: backend-request'
 
 # what is wrong: the documents, the number of the wrong one, its field, the reason, the sentence
 REFUSALS = {
-    "upstream pass": (
-        settings_with("upstreamPass: true"),
-        1,
-        "upstreamPass",
-        "NotServed",
-        "not served by this version",
+    "a phase that hosts with no Backend never reach": (
+        (f"{SETTINGS}{KEYS}upstreamPass: true\ntrafficPolicy: Allow\n", at_gateway(UPSTREAM), BACKEND),
+        2,
+        "spec.extensions[1].phase",
+        "PhaseNotServed",
+        "backend-request, which hosts with no Backend never reach",
     ),
     "a source for no Backend": (
         settings_with("secretSources: {keys: {file: {root: x}, backends: [egress/none]}}"),
@@ -446,14 +449,6 @@ def test_the_text_of_a_broken_filter_is_not_shown(tmp_path: Path) -> None:
 def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
     errors = refused(
         tmp_path,
-        f"{SETTINGS}upstreamPass: true\nidentityHeaders: [authorization]\n",
-        at_gateway(f"{LIMIT}, when: 'x'", 'name: y, type: "None:v1", phase: request-body'),
-        backend("a", "127.0.0.1"),
-        policy("p", "Backend/none", LIMIT),
-    )
-    assert [error.place.document for error in errors] == [1, 3, 4]  # filters are judged once nothing else is unserved
-    errors = refused(
-        tmp_path,
         SETTINGS,
         at_gateway(f"{LIMIT}, when: 'x'", 'name: y, type: "None:v1", phase: request-body'),
         backend("a", "127.0.0.1"),
@@ -561,6 +556,18 @@ def test_a_phase_that_is_not_served_fails_in_request_headers(tmp_path: Path, mor
     assert not found.by_host["api.openai.com"].chain.at(Phase.BACKEND_REQUEST)
     (finding,) = found.findings
     assert (finding.reason, finding.place.field) == ("PhaseNotServed", "spec.extensions[1].phase")
+
+
+def test_a_filter_says_where_its_tries_leave_credentials(tmp_path: Path) -> None:
+    class Silent(Inject):
+        def __init__(self, config: Any, context: FilterContext) -> None:
+            super().__init__(config, context)
+            self.sets_headers, self.sets_query = set(), set()
+
+    documents = load(write(tmp_path, f"{SETTINGS}{KEYS}upstreamPass: true\n", AUTHN, at_backend(UPSTREAM)))
+    assert resolve(documents, CATALOG, outside).upstream == {"egress/openai"}
+    with pytest.raises(Refused, match="does not say where: its class needs `sets_headers`"):
+        resolve(documents, {**CATALOG, "Inject:v1": Silent}, outside)
 
 
 def test_what_the_outside_refuses_has_its_place(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extproc.core.engine import Selection
 from extproc.core.headers import Headers
 from extproc.core.message import Request
-from extproc.core.engine import Selection
+from extproc.core.phase import Phase
 from extproc.core.verdict import Respond
+from extproc.policy.describe import needs
 from extproc.policy.gateway_api import RouteMatch
 from extproc.policy.matching import Match, patterns
 from extproc.policy.resolved import Resolved
@@ -297,6 +299,88 @@ def test_a_credential_beside_several_backends_is_refused(tmp_path: Path) -> None
     assert chosen(resolved(tmp_path, SETTINGS + KEYS, AUTHN, A, B, inject, one), request("x.example"), "") == "egress/a"
     upstream = policy("p", "Backend/a", INJECT.replace("request-headers", "backend-request"))
     assert resolved(tmp_path, SETTINGS + KEYS, AUTHN, A, B, upstream, several).findings[0].reason == "PhaseNotServed"
+
+
+UPSTREAM = f"{SETTINGS}{KEYS}upstreamPass: true\n"
+EACH_TRY = INJECT.replace("request-headers", "backend-request")
+SHARED = [backend(name, f"{name}.example", f"  clusters: [egress/{name}, both]\n") for name in "ab"]
+SEVERAL = route("r", "[x.example]", rule(to("a", "b")))
+
+
+def selected(found: Resolved, host: str, cluster: str = "") -> Selection:
+    selection = found.select(request(host), cluster)
+    assert isinstance(selection, Selection)
+    return selection
+
+
+def test_a_credential_of_each_try_beside_several_backends(tmp_path: Path) -> None:
+    """The Backend that injects nothing carries the filter too: what was set for the other must not reach it."""
+    found = resolved(tmp_path, UPSTREAM, AUTHN, A, B, C, policy("p", "Backend/a", EACH_TRY), SEVERAL)
+    assert found.findings == ()
+    assert found.upstream == {"egress/a", "egress/b"}
+    assert needs(found)["upstreamClusters"] == ["egress/a", "egress/b"]
+    first = selected(found, "x.example", "egress/a")
+    assert (str(first.backend), first.tries) == ("egress/a", {"egress/a", "egress/b"})
+    assert selected(found, "a.example").tries == {"egress/a"}
+    assert selected(found, "b.example").tries == {"egress/b"}  # the filter is there, and denies what has no token
+    assert selected(found, "c.example").tries == frozenset()
+    at_a, at_b = (found.attempt(first.route, name) for name in ("egress/a", "egress/b"))
+    assert at_a is not None
+    assert at_b is not None
+    assert [link.name for link in at_a.chain.at(Phase.BACKEND_REQUEST)] == ["inject"]
+    assert at_b.chain.at(Phase.BACKEND_REQUEST) == ()
+    assert (at_b.left.headers, at_b.left.query) == ({"x-key"}, {"key"})
+    assert found.attempt(first.route, "egress/c") is None
+    assert found.attempt(None, "egress/none") is None
+
+
+def test_without_the_upstream_pass_there_is_none(tmp_path: Path) -> None:
+    found = resolved(tmp_path, SETTINGS + KEYS, AUTHN, A, B, policy("p", "Backend/a", EACH_TRY), SEVERAL)
+    assert found.upstream == frozenset()
+    assert selected(found, "b.example").tries == frozenset()
+    assert found.attempt(None, "egress/a") is None
+
+
+def test_backends_that_share_a_cluster_are_told_apart_at_each_try(tmp_path: Path) -> None:
+    found = resolved(tmp_path, UPSTREAM, AUTHN, *SHARED, policy("p", "Backend/a", EACH_TRY), SEVERAL)
+    undecided = selected(found, "x.example", "both")
+    assert (undecided.backend, undecided.tries) == (None, {"egress/a", "egress/b"})
+    assert [link.name for link in undecided.chain.links] == ["authn"]
+    assert str(selected(found, "x.example", "egress/b").backend) == "egress/b"
+    assert (undecided.route, None, undecided.chain) in [
+        (route, served, chain) for route, served, chain in found.chains()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (policy("p", "Backend/b", QUOTA), "extension 'quota' of EgressPolicy egress/p would have to know which"),
+        (policy("p", "Gateway/egress", f"{QUOTA}, when: 'backend.name == \"a\"'"), "would have to know which"),
+        (policy("p", "Gateway/egress", INJECT), "releases a credential in request-headers"),
+    ],
+)
+def test_what_has_to_know_the_backend_is_no_neighbour_of_a_shared_cluster(
+    tmp_path: Path, more: str, sentence: str
+) -> None:
+    errors = refused(tmp_path, UPSTREAM, AUTHN, *SHARED, more, SEVERAL)
+    assert {error.reason for error in errors} == {"AmbiguousBackend"}
+    assert sentence in errors[0].message
+
+
+def test_a_retry_is_read(tmp_path: Path) -> None:
+    retry = ", retry: {codes: [500, 503], attempts: 3, backoff: 100ms}"
+    found = resolved(tmp_path, SETTINGS, AUTHN, A, route("r", "[x.example]", rule(to("a"), more=retry)))
+    read = found.routes[0].rules[0].retry
+    assert read is not None
+    assert (read.codes, read.attempts, read.backoff) == ((500, 503), 3, 0.1)
+
+
+@pytest.mark.parametrize("retry", ["attempts: 0", "attempts: 99", "codes: [200]", "backoff: 2h", "forever: true"])
+def test_a_retry_that_is_none_is_refused(tmp_path: Path, retry: str) -> None:
+    documents = SETTINGS, AUTHN, A, route("r", "[x.example]", rule(to("a"), more=f", retry: {{{retry}}}"))
+    (error,) = refused(tmp_path, *documents)
+    assert ".retry." in error.place.field
 
 
 def test_backends_of_a_rule_that_share_a_cluster_are_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
+from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,53 @@ def as_envoy(mutation: HeaderMutation, headers: Headers) -> Headers:
 def grouped(headers: Headers) -> dict[str, tuple[Value, ...]]:
     """Headers but for the order of different names, which has no meaning."""
     return {name: headers.values(name) for name in headers.names()}
+
+
+# --- the token of the upstream pass -----------------------------------------------------------------------------------
+
+
+def test_the_token_is_read_from_the_metadata_that_envoy_forwards() -> None:
+    message = request_headers((":path", b"/"), ("x-extproc-token", b"forged"))
+    assert codec.decode(message).passport == ""
+    message.metadata_context.filter_metadata["extproc"].update({"token": "wrong place"})
+    assert codec.decode(message).passport == ""
+    message.metadata_context.filter_metadata["extproc.internal"].update({"other": "wrong name"})
+    assert codec.decode(message).passport == ""
+    message.metadata_context.filter_metadata["extproc.internal"].update({"token": "right"})
+    assert codec.decode(message).passport == "right"
+
+
+@pytest.mark.parametrize("value", [None, 1, True, {"token": "x"}, ["x"]])
+def test_what_is_no_text_is_no_token(value: object) -> None:
+    message = request_headers((":path", b"/"))
+    message.metadata_context.filter_metadata["extproc.internal"].update({"token": value})
+    assert codec.decode(message).passport == ""
+
+
+def test_attributes_and_typed_metadata_are_no_place_for_a_token() -> None:
+    message = request_headers((":path", b"/"))
+    message.attributes["extproc.internal"].update({"token": "wrong place"})
+    message.metadata_context.typed_filter_metadata["extproc.internal"].value = b"wrong place"
+    assert codec.decode(message).passport == ""
+
+
+def test_the_token_leaves_in_a_namespace_of_its_own() -> None:
+    told = {"route": "egress/chat"}
+    for passport in (
+        "first",
+        "second",
+        "",
+    ):  # the struct of the other metadata is remembered: nothing of one gets into another
+        answer = codec.encode(Outcome(REQUEST, Part.HEADERS, metadata=told, passport=passport))
+        found = json_format.MessageToDict(answer.dynamic_metadata)
+        expected = {"extproc.internal": {"token": passport}} if passport else {}
+        assert found == {"extproc": told, **expected}
+    assert not codec.encode(Outcome(REQUEST, Part.HEADERS)).HasField("dynamic_metadata")
+
+
+def test_a_denial_takes_no_token_along() -> None:
+    outcome = Outcome(REQUEST, Part.HEADERS, respond=deny("forbidden"), passport="token")
+    assert b"token" not in codec.encode(outcome).SerializeToString()
 
 
 # --- decode -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from extproc.workers import ENDED, REFUSED, TETHER, Crew, Patience, tether
+from extproc.workers import ENDED, KEY, REFUSED, TETHER, Crew, Patience, shared_key, tether
 
 HERE = Path(__file__).parent
 
@@ -127,6 +127,38 @@ async def test_a_command_that_cannot_be_run_leaves_nobody_behind(folder: Path) -
 def test_a_process_that_was_started_by_itself_has_no_tie() -> None:
     assert TETHER not in os.environ
     assert tether() is None
+
+
+def test_it_has_no_key_in_common_either() -> None:
+    assert KEY not in os.environ
+    assert shared_key() is None
+
+
+@pytest.mark.parametrize("given", [b"", bytes(31), bytes(33)])
+def test_a_key_that_is_not_whole_is_none(given: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, given)
+    os.close(writing)
+    monkeypatch.setenv(KEY, str(reading))
+    with pytest.raises(ValueError, match="32"):
+        shared_key()
+    assert KEY not in os.environ
+
+
+async def test_all_workers_share_one_key_and_those_that_follow_them_too(folder: Path) -> None:
+    async def twice(seconds: float) -> None:
+        if len(starts(folder, 0)) + len(starts(folder, 1)) >= 4:
+            crew.stop(signal.SIGTERM)
+
+    crew = crew_of(folder, "die", "die", sleep=twice)
+    await crew.run()
+    keys = [(folder / f"{index}.keys").read_text().splitlines() for index in (0, 1)]
+    assert len(set(keys[0] + keys[1])) == 1
+    assert sum(map(len, keys)) >= 4
+    other = crew_of(folder, "refuse")
+    await other.run()
+    assert (folder / "0.keys").read_text().splitlines()[-1] != keys[0][0]
+    assert repr(crew._key) not in repr(crew)
 
 
 @asynccontextmanager

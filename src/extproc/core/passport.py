@@ -3,26 +3,14 @@
 Between them lies Envoy, so it travels as a token that only this gateway's processes can make and read.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from extproc.core.chain import Chain
 from extproc.core.message import Request
 from extproc.core.peer import Backend, Peer, Route
-
-
-@dataclass(frozen=True, slots=True)
-class Papers:
-    """Who calls, and what was decided. `arrived` is the request as it came, without what is hidden from expressions;
-    `backends` (namespace/name) are those that a try of this exchange may go to.
-    """
-
-    route: Route | None
-    backends: frozenset[str]
-    peer: Peer | None
-    arrived: Request
-    source: str = ""
-    request_id: str = ""
+from extproc.core.secret import Secret
+from extproc.core.state import HIDDEN_FROM_CEL, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +22,28 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """What a try at one Backend meets. `left`: where an earlier try, at this Backend or another, may have left a credential:
-    they are emptied first. `held`: where the downstream pass has put one, which stays and is shown to nobody.
+class Papers:
+    """Who calls, and what was decided. `arrived` is the request as it came, without the headers that no expression sees;
+    `backends` (namespace/name) are those that a try of this exchange may go to; `held` is where the downstream pass has put a
+    credential.
     """
+
+    route: Route | None
+    backends: frozenset[str]
+    peer: Peer | None
+    arrived: Request
+    source: str = ""
+    request_id: str = ""
+    held: Places = field(default_factory=Places)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a try at one Backend meets. `left`: where an earlier try, at this Backend or another, may have left a credential."""
 
     chain: Chain
     backend: Backend
     left: Places = field(default_factory=Places)
-    held: Places = field(default_factory=Places)
 
 
 class Passports(Protocol):
@@ -63,3 +64,14 @@ class Tries(Protocol):
     def attempt(self, route: Route | None, backend: str) -> Attempt | None:
         """What a try at that Backend (namespace/name) meets; None if there is none such."""
         ...
+
+
+def papers_of(state: State, backends: frozenset[str], request_id: str) -> Papers:
+    """The papers of an exchange whose request-headers are decided."""
+    arrived = replace(state.arrived, headers=state.arrived.headers.without(state.proof | HIDDEN_FROM_CEL), body=None)
+    request = state.request
+    held = Places(
+        frozenset(name for name, value in request.headers if isinstance(value, Secret)),
+        frozenset(name.casefold() for name, _ in request.hidden_query),
+    )
+    return Papers(state.route, backends, state.peer, arrived, state.source, request_id, held)

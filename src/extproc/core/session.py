@@ -16,6 +16,7 @@ from extproc.core.journal import Journal
 from extproc.core.link import Link
 from extproc.core.message import Message, Request, Response, read_request, read_response
 from extproc.core.outcome import changed, modes_refused, rewritten
+from extproc.core.passport import papers_of
 from extproc.core.phase import FOLLOWERS, Direction, Part, Phase
 from extproc.core.record import metadata, record
 from extproc.core.release import misdirected
@@ -24,7 +25,7 @@ from extproc.core.stream import Broken, Pipe, opened
 from extproc.core.trailers import trailing
 from extproc.core.verdict import Respond, deny
 from extproc.core.wants import Wants, wants
-from extproc.errors import Cause, ExpressionError, ProtocolError
+from extproc.errors import Cause, ExpressionError, ProtocolError, TooLarge
 
 DETAILS: Final = "response.code_details"
 VIA_UPSTREAM: Final = "via_upstream"
@@ -71,6 +72,8 @@ class Session:
     _denial: Denial | None = None
     _peer: str | None = None
     _request_id: str = ""
+    _tries: frozenset[str] = frozenset()
+    _passport: str = field(default="", repr=False)
     _journal: Journal = field(default_factory=Journal)
     _told: int = -1
 
@@ -151,7 +154,7 @@ class Session:
         selection = self.engine.policy.select(arrived, cluster)
         if isinstance(selection, Respond):
             return self._refuse(event, selection)
-        self._chain = selection.chain
+        self._chain, self._tries = selection.chain, selection.tries
         if refusal := modes_refused(event.configured, selection.chain):
             return self._refuse(event, refusal)
         self._state = State(
@@ -164,7 +167,9 @@ class Session:
             proof=selection.chain.proof,
         )
         outcome = await self._headers(event, request)
-        return outcome if outcome.respond else replace(outcome, modes=self._wants.early_modes(ended=event.end))
+        if outcome.respond:
+            return outcome
+        return replace(outcome, modes=self._wants.early_modes(ended=event.end), passport=self._passport)
 
     async def _response_headers(self, event: Event) -> Outcome:
         """What an upstream answered is proof that the request went out: it must have been judged whole."""
@@ -324,6 +329,16 @@ class Session:
         if isinstance(found, Denial):
             return found
         self._wants = found
+        return self._issue(state)
+
+    def _issue(self, state: State) -> Denial | None:
+        """What the upstream pass will need, if tries of this exchange have one."""
+        if not self._tries or self.engine.passports is None:
+            return None
+        try:
+            self._passport = self.engine.passports.issue(papers_of(state, self._tries, self._request_id))
+        except TooLarge as error:
+            return Denial(deny("bad_request", str(error)), "", Phase.REQUEST_HEADERS)
         return None
 
     def _put_body(self, direction: Direction, body: bytes) -> Message:

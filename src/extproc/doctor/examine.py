@@ -10,6 +10,7 @@ from extproc.doctor.routes import of_routes, of_upgrades
 from extproc.doctor.server import needs_of, of_metrics, of_readiness, of_status
 from extproc.doctor.traffic import of_cluster, of_stats, values
 from extproc.doctor.tree import Json, node, word
+from extproc.doctor.upstream import of_upstream
 from extproc.policy.names import Address
 
 
@@ -62,7 +63,9 @@ async def _envoy(envoy: Address, needs: Needs | None, findings: list[Finding]) -
         )
     for manager, filters in found:
         findings += of_manager(manager, filters, needs)
-    for name in sorted({cluster_of(one) for _, filters in found for one in filters} - {""}):
+    everything = [one for _, filters in found for one in filters]
+    findings += of_upstream(dump, [manager for manager, _ in found], everything, needs)
+    for name in sorted({cluster_of(one) for one in everything} - {""}):
         findings += of_cluster(name, cluster_named(dump, name), clusters)
         findings += of_stats(values(stats), name)
 

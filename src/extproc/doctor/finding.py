@@ -19,10 +19,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the server says that Envoy must be configured for. `budget` is seconds; `listen` are the server's addresses."""
+    """What the server says that Envoy must be configured for. `budget` is seconds; `listen` are the server's addresses;
+    `upstream_clusters` must carry the upstream filter.
+    """
 
     request_body: bool
     response_body: bool
     max_body_bytes: int
     budget: float
     listen: tuple[str, ...]
+    upstream_clusters: tuple[str, ...] = ()

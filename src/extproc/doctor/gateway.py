@@ -6,7 +6,7 @@ from typing import Final
 
 from extproc.doctor.finding import Needs
 from extproc.doctor.tree import Json, kind, node, nodes, number, word, words
-from extproc.envoy.listener import NAMESPACE
+from extproc.envoy.processor import NAMESPACE
 from extproc.policy.names import Address, parse_address
 
 DEFAULT_BUFFER: Final = 1024 * 1024

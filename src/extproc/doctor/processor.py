@@ -6,7 +6,7 @@ from typing import Final
 from extproc.doctor.finding import Finding, Needs
 from extproc.doctor.gateway import UNTYPED
 from extproc.doctor.tree import Json, node, number, word, words
-from extproc.envoy.listener import NAMESPACE, REQUEST_ATTRIBUTES
+from extproc.envoy.processor import NAMESPACE, REQUEST_ATTRIBUTES
 
 MESSAGE_TIMEOUT: Final = 0.2
 """Envoy's, where nothing is said (PROTOCOL 2.7)."""
@@ -24,10 +24,15 @@ FORBIDDEN: Final = {
 
 def of_filter(where: str, config: Json, needs: Needs | None) -> Iterator[Finding]:
     """The whole filter, for a server with these needs."""
+    yield from of_any(where, config, needs, REQUEST_ATTRIBUTES)
+    yield from of_modes(where, node(config, "processing_mode"), needs)
+
+
+def of_any(where: str, config: Json, needs: Needs | None, attributes: tuple[str, ...]) -> Iterator[Finding]:
+    """What is the same in both passes; `attributes` are those that the server must be told."""
     yield from _forbidden(where, config)
     yield from _overrides(where, config)
-    yield from _told(where, config)
-    yield from of_modes(where, node(config, "processing_mode"), needs)
+    yield from _told(where, config, attributes)
     timeout = number(config, "message_timeout", default=MESSAGE_TIMEOUT)
     if needs and timeout <= needs.budget:
         problem = f"message_timeout is {timeout:g} s, and the server may take its budget of {needs.budget:g} s"
@@ -36,6 +41,17 @@ def of_filter(where: str, config: Json, needs: Needs | None) -> Iterator[Finding
 
 def of_modes(where: str, modes: Json, needs: Needs | None) -> Iterator[Finding]:
     """What the server is shown of an exchange."""
+    yield from of_headers(where, modes)
+    if modes.get("request_trailer_mode") != "SEND":
+        problem = "request_trailer_mode is not SEND: trailers reach the destination as the caller sent them"
+        yield Finding(where, problem, "set it to SEND")
+    if needs:
+        yield from _body(where, "request_body_mode", modes, needed=needs.request_body)
+        yield from _body(where, "response_body_mode", modes, needed=needs.response_body)
+
+
+def of_headers(where: str, modes: Json) -> Iterator[Finding]:
+    """Whether it is shown the headers of both directions."""
     for name, why in (
         ("request_header_mode", "nothing is judged"),
         (
@@ -45,12 +61,6 @@ def of_modes(where: str, modes: Json, needs: Needs | None) -> Iterator[Finding]:
     ):
         if modes.get(name) == "SKIP":
             yield Finding(where, f"{name} is SKIP: {why}", "set it to SEND")
-    if modes.get("request_trailer_mode") != "SEND":
-        problem = "request_trailer_mode is not SEND: trailers reach the destination as the caller sent them"
-        yield Finding(where, problem, "set it to SEND")
-    if needs:
-        yield from _body(where, "request_body_mode", modes, needed=needs.request_body)
-        yield from _body(where, "response_body_mode", modes, needed=needs.response_body)
 
 
 def of_buffer(where: str, buffer_bytes: float, needs: Needs | None) -> Iterator[Finding]:
@@ -81,9 +91,9 @@ def _overrides(where: str, config: Json) -> Iterator[Finding]:
         yield Finding(where, "allowed_override_modes narrows what the server may choose, in silence", "remove it")
 
 
-def _told(where: str, config: Json) -> Iterator[Finding]:
+def _told(where: str, config: Json, attributes: tuple[str, ...]) -> Iterator[Finding]:
     """What the server must learn of an exchange, and what it may say of one."""
-    for name in REQUEST_ATTRIBUTES:
+    for name in attributes:
         if name not in words(config, "request_attributes"):
             yield Finding(where, f"the server is not told {name}", "add it to request_attributes")
     if config.get("forward_rules"):

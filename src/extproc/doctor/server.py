@@ -33,6 +33,7 @@ def needs_of(status: Json) -> Needs | None:
         max_body_bytes=int(number(needs, "maxBodyBytes")),
         budget=number(needs, "budget"),
         listen=tuple(words(told, "listen")),
+        upstream_clusters=tuple(words(needs, "upstreamClusters")),
     )
 
 

@@ -4,12 +4,10 @@ from ipaddress import ip_address
 from typing import Final
 
 from extproc.envoy.plan import Json, Plan, Tls, Upstream
+from extproc.envoy.processor import BACKEND, EXT_PROC, NAMESPACE, upstream_filters
 from extproc.envoy.shape import address, endpoint, extension, file, typed
 from extproc.errors import ConfigError
 from extproc.policy.names import Address
-
-EXT_PROC: Final = "ext_proc"
-"""The cluster of the ext_proc server. No Backend's cluster is called so: theirs have a namespace."""
 
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 MANY: Final = 100_000
@@ -41,12 +39,36 @@ def backend_cluster(upstream: Upstream, plan: Plan) -> Json:
         "connect_timeout": "5s",
         "per_connection_buffer_limit_bytes": plan.buffer_bytes,
         "circuit_breakers": {"thresholds": [_raised()]},
-        "load_assignment": _endpoints(upstream.cluster, [endpoint(where, upstream.host)]),
+        "load_assignment": _endpoints(upstream.cluster, [endpoint(where, upstream.authority, _named(upstream))]),
         "typed_extension_protocol_options": {HTTP_OPTIONS: _protocols(upstream, plan)},
     }
     if upstream.tls:
         cluster["transport_socket"] = _tls(upstream.tls, plan)
     return cluster
+
+
+def fallback_cluster(name: str, upstreams: tuple[Upstream, ...], plan: Plan) -> Json:
+    """Several Backends, each tried after the one before it. The filters of their own clusters do not run (PROTOCOL 8): it has
+    its own, which is told by the endpoint whose turn it is.
+    """
+    kind = "envoy.extensions.clusters.composite.v3.ClusterConfig"
+    members = [{"name": upstream.cluster} for upstream in upstreams]
+    filters = {"http_filters": upstream_filters(plan)} if any(one.upstream_pass for one in upstreams) else {}
+    options = typed(HTTP_OPTIONS, explicit_http_config={"http_protocol_options": {}}, **filters)
+    return {
+        "name": name,
+        "connect_timeout": "5s",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": extension("envoy.clusters.composite", kind, clusters=members),
+        "per_connection_buffer_limit_bytes": plan.buffer_bytes,
+        "circuit_breakers": {"thresholds": [_raised()]},
+        "typed_extension_protocol_options": {HTTP_OPTIONS: options},
+    }
+
+
+def _named(upstream: Upstream) -> Json:
+    """The metadata of its endpoints: which Backend they are of."""
+    return {"filter_metadata": {NAMESPACE: {BACKEND: upstream.backend}}} if upstream.backend else {}
 
 
 def _discovery(upstream: Upstream) -> Json:
@@ -72,11 +94,13 @@ def _discovery(upstream: Upstream) -> Json:
 
 
 def _protocols(upstream: Upstream, plan: Plan) -> Json:
-    """HTTP/2 where the Backend offers it in its TLS handshake, else HTTP/1.1."""
+    """HTTP/2 where the Backend offers it in its TLS handshake, else HTTP/1.1; and what is done at each try."""
     http1: Json = {"enable_trailers": True} if plan.trailers else {}
+    filters = {"http_filters": upstream_filters(plan)} if upstream.upstream_pass else {}
     if upstream.tls:
-        return typed(HTTP_OPTIONS, auto_config={"http_protocol_options": http1, "http2_protocol_options": {}})
-    return typed(HTTP_OPTIONS, explicit_http_config={"http_protocol_options": http1})
+        both = {"http_protocol_options": http1, "http2_protocol_options": {}}
+        return typed(HTTP_OPTIONS, auto_config=both, **filters)
+    return typed(HTTP_OPTIONS, explicit_http_config={"http_protocol_options": http1}, **filters)
 
 
 def _tls(tls: Tls, plan: Plan) -> Json:

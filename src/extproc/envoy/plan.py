@@ -21,13 +21,17 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One Backend as a cluster; `tls` None means plaintext. `internal`: its name may be one of the cluster's own."""
+    """One Backend as a cluster; `tls` None means plaintext. `internal`: its name may be one of the cluster's own. `backend` is
+    what its endpoints are known by (namespace/name); `upstream_pass`: it carries the upstream filter.
+    """
 
     cluster: str
     host: str
     port: int
     tls: Tls | None = None
     internal: bool = False
+    backend: str = ""
+    upstream_pass: bool = False
 
     @property
     def authority(self) -> str:
@@ -47,12 +51,27 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a request is tried again after a connection that broke, or an answer of one of `codes`; `backoff` are the
+    seconds before the second try.
+    """
+
+    attempts: int = 1
+    codes: tuple[int, ...] = ()
+    backoff: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """Requests that match go to one of `destinations`, by weight. No destination: they are denied."""
+    """Requests that match go to one of `destinations`, by weight; or, with a `fallback` (the name of a cluster), to the first
+    of them, and to the next at each retry. No destination: they are denied.
+    """
 
     name: str
     match: Match = field(default_factory=Match)
     destinations: tuple[tuple[Upstream, int], ...] = ()
+    retry: Retry | None = None
+    fallback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,17 @@ class Plan:
     hosts: tuple[VirtualHost, ...] = ()
     system_ca: Path | None = None
     access_log: bool = True
+
+    @property
+    def upstream_pass(self) -> bool:
+        """Whether some cluster carries the upstream filter."""
+        return any(upstream.upstream_pass for upstream in self.upstreams)
+
+    @property
+    def fallbacks(self) -> Mapping[str, tuple[Upstream, ...]]:
+        """The clusters of several Backends, each tried after the one before it."""
+        rules = [rule for host in self.hosts for rule in host.rules if rule.fallback]
+        return {rule.fallback: tuple(upstream for upstream, _ in rule.destinations) for rule in rules}
 
     @property
     def message_timeout(self) -> float:

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from typing import Final
 
 from extproc.envoy.bootstrap import system_ca
-from extproc.envoy.clusters import EXT_PROC
-from extproc.envoy.plan import Match, Plan, Rule, Tls, Upstream, VirtualHost
+from extproc.envoy.plan import Match, Plan, Retry, Rule, Tls, Upstream, VirtualHost
+from extproc.envoy.processor import EXT_PROC
 from extproc.errors import ConfigError, Place
 from extproc.policy import matching
 from extproc.policy.documents import ExtProcConfiguration, Listen
@@ -34,8 +34,10 @@ def plan_of(resolved: Resolved) -> Plan:
             "the generated Envoy configuration does not serve `trafficPolicy: Allow`: write `Deny`, and a Backend a host",
             Place(field="trafficPolicy"),
         )
-    served = {str(one.backend): _upstream(one) for one in resolved.backends if not one.conflicted}
-    _check_clusters(served)
+    carrying = resolved.upstream
+    served = {str(one.backend): _upstream(one, carrying) for one in resolved.backends if not one.conflicted}
+    hosts = tuple(_hosts(resolved, served))
+    _check_clusters(served, hosts)
     return Plan(
         gateway=settings.gateway,
         listen=_numeric(settings.envoy.listen, "envoy.listen"),
@@ -47,7 +49,7 @@ def plan_of(resolved: Resolved) -> Plan:
         trailers=bool(resolved.request_trailers),
         budget=resolved.budget,
         upstreams=tuple(served.values()),
-        hosts=tuple(_hosts(resolved, served)),
+        hosts=hosts,
         system_ca=system_ca(),
     )
 
@@ -88,26 +90,44 @@ def _hosts(resolved: Resolved, upstreams: Upstreams) -> Iterator[VirtualHost]:
 def _rule(entry: Entry, upstreams: Upstreams) -> Rule:
     rule = entry.rule
     destinations = tuple((upstreams[str(one.served.backend)], one.weight) for one in rule.destinations)
-    return Rule(f"HTTPRoute/{rule.route}/{rule.index}", _match(entry.match), destinations)
+    found = rule.retry
+    retry = Retry(found.attempts, found.codes, found.backoff) if found else None
+    return Rule(f"HTTPRoute/{rule.route}/{rule.index}", _match(entry.match), destinations, retry, rule.fallback)
 
 
 def _match(match: matching.Match) -> Match:
     return Match(match.exact or "", match.prefix or "", match.method or "", match.headers, match.query)
 
 
-def _upstream(served: ServedBackend) -> Upstream:
+def _upstream(served: ServedBackend, carrying: frozenset[str]) -> Upstream:
     backend, tls = served.backend, served.fqdn.tls
     name = str(backend)
     cluster = name if name in backend.clusters else min(backend.clusters)
-    upstream = Upstream(cluster, backend.host, backend.port, internal=served.internal)
+    upstream = Upstream(
+        cluster,
+        backend.host,
+        backend.port,
+        internal=served.internal,
+        backend=name,
+        upstream_pass=name in carrying,
+    )
     if tls.mode == "NONE":
         return upstream
     ca, cert, key = (served.directory.absolute() / path if path else None for path in (tls.ca, tls.cert, tls.key))
     return replace(upstream, tls=Tls(tls.server_name or backend.host, ca, cert, key))
 
 
-def _check_clusters(upstreams: Upstreams) -> None:
-    counts = Counter([EXT_PROC, *(one.cluster for one in upstreams.values())])
+def _check_clusters(upstreams: Upstreams, hosts: tuple[VirtualHost, ...]) -> None:
+    """No two clusters of one name, and none of another one's Backends."""
+    shared = {(rule.fallback, rule.destinations) for host in hosts for rule in host.rules if rule.fallback}
+    counts = Counter([EXT_PROC, *(one.cluster for one in upstreams.values()), *(name for name, _ in shared)])
+    for name, _ in shared:
+        if counts[name] > 1:
+            raise ConfigError(
+                f"the cluster {name!r} of a rule's Backends is also one of others: give each Backend a cluster of its own, and"
+                " each list of Backends one that they share",
+                Place(field="spec.clusters"),
+            )
     for name, upstream in upstreams.items():
         if counts[upstream.cluster] > 1:
             raise ConfigError(

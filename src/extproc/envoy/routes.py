@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from extproc.envoy.plan import Json, Match, Plan, Rule, VirtualHost
+from extproc.envoy.plan import Json, Match, Plan, Retry, Rule, VirtualHost
 
 DENIED: Final[Json] = {"direct_response": {"status": 403}}
 """Reached only if the ext_proc server let a request pass that has no destination; its body is `replies`' affair."""
@@ -36,14 +36,34 @@ def _route(rule: Rule) -> Json:
 
 def _action(rule: Rule) -> Json:
     """No timeout for the whole answer: a model may speak for minutes. What hangs is ended by the idle timeout."""
+    always = {"timeout": "0s", **({"retry_policy": _retry(rule.retry)} if rule.retry else {})}
+    if rule.fallback:
+        return {"cluster": rule.fallback, "auto_host_rewrite": True, **always}
     if len(rule.destinations) == 1:
         upstream = rule.destinations[0][0]
-        return {"cluster": upstream.cluster, "host_rewrite_literal": upstream.authority, "timeout": "0s"}
+        return {"cluster": upstream.cluster, "host_rewrite_literal": upstream.authority, **always}
     clusters = [
         {"name": upstream.cluster, "weight": weight, "host_rewrite_literal": upstream.authority}
         for upstream, weight in rule.destinations
     ]
-    return {"weighted_clusters": {"clusters": clusters}, "timeout": "0s"}
+    return {"weighted_clusters": {"clusters": clusters}, **always}
+
+
+def _retry(retry: Retry) -> Json:
+    """A try that reached nobody is always one more; of answers only those with the codes that are listed."""
+    on = [
+        "connect-failure",
+        "refused-stream",
+        "reset-before-request",
+        *(["retriable-status-codes"] if retry.codes else []),
+    ]
+    policy: dict[str, object] = {"retry_on": ",".join(on), "num_retries": retry.attempts}
+    if retry.codes:
+        policy["retriable_status_codes"] = list(retry.codes)
+    if retry.backoff is not None:
+        longest = f"{10 * retry.backoff:g}s"
+        policy["retry_back_off"] = {"base_interval": f"{retry.backoff:g}s", "max_interval": longest}
+    return policy
 
 
 def _match(match: Match) -> Json:

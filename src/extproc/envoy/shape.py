@@ -25,10 +25,10 @@ def address(where: Address, *, mode: int | None = None) -> Json:
     return {"socket_address": {"address": where.host, "port_value": where.port}}
 
 
-def endpoint(where: Json, hostname: str = "") -> Json:
+def endpoint(where: Json, hostname: str = "", metadata: Json | None = None) -> Json:
     """One endpoint of a cluster."""
     named = {"hostname": hostname} if hostname else {}
-    return {"endpoint": {"address": where, **named}}
+    return {"endpoint": {"address": where, **named}, **({"metadata": metadata} if metadata else {})}
 
 
 def file(path: Path) -> Json:

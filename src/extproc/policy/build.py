@@ -74,6 +74,7 @@ class Builder:
         if authenticates:
             self._check_authenticator(attachment, when, guarded)
         link = self._link(attachment, built, when, pre_auth=authenticates or attachment.spec.pre_auth)
+        self._check_places(attachment, link)
         if len(self.errors.found) > before:
             return None
         return self._served(Extension(attachment, link, needs=guarded.needs))
@@ -151,6 +152,17 @@ class Builder:
                 self.errors.add(
                     "an authenticator establishes the peer: its expressions cannot name `peer`", attachment.place(field)
                 )
+
+    def _check_places(self, attachment: Attachment, link: Link) -> None:
+        """What a try may have left must be known, or it goes along to the next Backend."""
+        releases = getattr(link.filter, "releases_credentials", False)
+        known = any(getattr(link.filter, name, ()) for name in ("sets_headers", "sets_query"))
+        if releases and link.phases & UPSTREAM_PHASES and not known:
+            self.errors.add(
+                f"{attachment.spec.type} releases credentials at each try and does not say where: its class needs"
+                " `sets_headers` or `sets_query`, the names that are emptied before the next try",
+                attachment.place("type"),
+            )
 
     @staticmethod
     def _link(attachment: Attachment, built: Filter, when: Expression | None, *, pre_auth: bool) -> Link:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from extproc.core.chain import Chain
 from extproc.core.link import Scope
 from extproc.core.peer import Backend, Route
-from extproc.core.phase import Phase
+from extproc.core.phase import UPSTREAM_PHASES, Phase
 from extproc.errors import Place
 from extproc.policy.build import Extension
 from extproc.policy.documents import FQDN, ExtProcConfiguration
@@ -32,6 +32,11 @@ class Chains:
         """The chain of exchanges of that route (or of none) with that Backend (or with none)."""
         return self._of(route, backend, fqdn)[1]
 
+    def of_each_try(self, route: Route, backend: Backend) -> list[Extension]:
+        """Those of that chain that would have to know the Backend before Envoy has chosen one for a try."""
+        extensions = self._of(route, backend, None)[0]
+        return [one for one in extensions if one.link.phases - UPSTREAM_PHASES and _depends_on_backend(one)]
+
     def releasing(self, route: Route, backend: Backend) -> list[Extension]:
         """Those of that chain that give a credential to that Backend in request-headers."""
         extensions = self._of(route, backend, None)[0]
@@ -49,6 +54,8 @@ class Chains:
                 found += self.extensions.get((Scope.ROUTE, str(route)), ())
             extensions = self._merge(found)
             self._judge(extensions, backend, fqdn)
+            if key == (None, None) and self.settings.model.traffic_policy == "Allow":
+                self._judge_nowhere(extensions)
             authentication = self.settings.model.authentication == "required"
             self._merged[key] = extensions, Chain(tuple(one.link for one in extensions), authentication)
         return self._merged[key]
@@ -95,6 +102,21 @@ class Chains:
                     one.attachment.place("config"),
                     "PlaintextCredential",
                 )
+
+    def _judge_nowhere(self, extensions: tuple[Extension, ...]) -> None:
+        """A host with no Backend has no cluster of its own, and so no upstream pass."""
+        for one in extensions:
+            if phases := sorted(one.link.phases & UPSTREAM_PHASES):
+                self.errors.add(
+                    f"{one.attachment.title} runs at {phases[0]}, which hosts with no Backend never reach: attach it to"
+                    " Backends, or say `trafficPolicy: Deny`",
+                    one.attachment.place("phase"),
+                    "PhaseNotServed",
+                )
+
+
+def _depends_on_backend(extension: Extension) -> bool:
+    return extension.link.scope is Scope.BACKEND or "backend" in getattr(extension.link.when, "names", ())
 
 
 def releases(extension: Extension, backend: Backend) -> bool:

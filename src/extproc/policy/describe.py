@@ -40,7 +40,14 @@ def needs(resolved: Resolved) -> dict[str, Any]:
         "responseBody": resolved.needs.response_body,
         "maxBodyBytes": resolved.needs.max_body_bytes,
         "budget": resolved.budget,
+        "upstreamClusters": upstream_clusters(resolved),
     }
+
+
+def upstream_clusters(resolved: Resolved) -> list[str]:
+    """The clusters that must carry the upstream filter."""
+    carrying = [one.backend for one in resolved.backends if str(one.backend) in resolved.upstream]
+    return sorted({cluster for backend in carrying for cluster in backend.clusters})
 
 
 def catalog(kinds: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from pydantic import Field
 
 from extproc.policy.documents import Metadata, Text
 from extproc.policy.names import Label, Many, Name
-from extproc.schema import Model
+from extproc.schema import Duration, Model
 
 GROUP: Final = "gateway.networking.k8s.io"
 
 UNIMPLEMENTED: Final = frozenset(
-    {"timeouts", "retry", "sessionPersistence", "sectionName", "port", "filters", "useDefaultGateways"}
+    {"timeouts", "sessionPersistence", "sectionName", "port", "filters", "useDefaultGateways"}
 )
 """Fields of Gateway API that are known and not implemented here: refused by name, so that nobody looks for a typing error."""
 
@@ -74,11 +74,22 @@ class HTTPRouteFilter(Model):
     external_auth: dict[str, Any] | None = None
 
 
+class Retry(Model):
+    """Of the experimental channel (GEP-1731). `attempts`: tries beside the first. A connection that broke before the request
+    was sent is always tried again; an answer, if its status is one of `codes`.
+    """
+
+    codes: Many[Annotated[int, Field(ge=400, le=599)]] = ()
+    attempts: Annotated[int, Field(ge=1, le=10)] = 1
+    backoff: Annotated[Duration, Field(le=60)] | None = None
+
+
 class RouteRule(Model):
     name: str | None = None
     matches: Annotated[Many[RouteMatch], Field(min_length=1, max_length=64)] = (RouteMatch(),)
     filters: Many[HTTPRouteFilter] = ()
     backend_refs: Many[BackendRef] = ()
+    retry: Retry | None = None
 
 
 class HTTPRouteSpec(Model):

@@ -80,8 +80,6 @@ class _Resolving:
 
     def _outside(self) -> Outside | None:
         document = self.documents.configuration
-        if settings_checks.unserved(document.model):
-            return None
         try:
             return self.outside(document.model, document.origin.directory)
         except ConfigError as error:

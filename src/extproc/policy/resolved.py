@@ -1,26 +1,29 @@
 """A configuration that was read, judged and put in order: what the engine asks, and what the commands show."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from extproc.core.chain import Chain
+from extproc.core.engine import Selection
 from extproc.core.link import Link
 from extproc.core.message import Request
+from extproc.core.passport import Attempt, Places
 from extproc.core.peer import Backend, Route
-from extproc.core.phase import Phase
-from extproc.core.engine import Selection
+from extproc.core.phase import UPSTREAM_PHASES, Phase
 from extproc.core.verdict import Respond, deny
 from extproc.errors import Cause, Place
 from extproc.policy.attach import Age
 from extproc.policy.build import Extension
 from extproc.policy.documents import FQDN, ExtProcConfiguration
 from extproc.policy.findings import Finding
+from extproc.policy.gateway_api import Retry
 from extproc.policy.matching import Match, patterns
 from extproc.ports import Outside
 
 DEFAULT_BODY_BYTES: Final = 1024 * 1024
+NOWHERE: Final = frozenset[str]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +52,36 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule of an HTTPRoute. Without a destination its requests are denied."""
+    """One rule of an HTTPRoute. Without a destination its requests are denied.
+
+    `fallback` is the cluster that all its Backends share, if they do: Envoy goes from one to the next with each try, so before
+    the first try nobody knows which it will be, and `undecided` is the chain.
+    """
 
     route: Route
     index: int
     matches: tuple[Match, ...]
     destinations: tuple[Destination, ...]
+    retry: Retry | None = None
+    fallback: str = ""
+    undecided: Chain = field(default_factory=Chain)
+    names: frozenset[str] = field(init=False)
 
-    def select(self, cluster: str) -> Selection | Respond:
-        """With several destinations Envoy has chosen, and says by the cluster what."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", frozenset(str(one.served.backend) for one in self.destinations))
+
+    def select(self, cluster: str, upstream: frozenset[str]) -> Selection | Respond:
+        """With several destinations Envoy has chosen, and says by the cluster what; it may choose again at a retry. `upstream`
+        are the Backends that have an upstream pass.
+        """
         if not self.destinations:
             return deny("no_backend", f"rule {self.index} of {self.route} has no Backend")
+        if self.fallback and cluster == self.fallback:
+            return Selection(self.undecided, self.route, None, self.names)
         for one in self.destinations:
             if len(self.destinations) == 1 or cluster in one.served.backend.clusters:
-                return Selection(one.chain, self.route, one.served.backend)
+                tries = NOWHERE if upstream.isdisjoint(self.names) else self.names
+                return Selection(one.chain, self.route, one.served.backend, tries)
         return deny("backend_mismatch", f"cluster {cluster!r} is none of rule {self.index} of {self.route}")
 
 
@@ -96,11 +115,11 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The whole. Implements `extproc.core.session.Policy`.
+    """The whole. Implements `extproc.core.engine.Policy` and `extproc.core.passport.Tries`.
 
     `hosts` are the hostnames that HTTPRoutes list (`a.example`, `*.example`), each with its entries in the order in which
     they are tried; `by_host` are the Backends of all other hosts. `extensions` are all that were built, in chains or not;
-    `outside` is what they reach.
+    `outside` is what they reach. `upstream` are the Backends (namespace/name) whose clusters carry the upstream filter.
     """
 
     settings: ExtProcConfiguration
@@ -118,6 +137,8 @@ class Resolved:
     budget: float = field(init=False)
     identity_headers: frozenset[str] = field(init=False)
     request_trailers: frozenset[str] = field(init=False)
+    upstream: frozenset[str] = field(init=False)
+    _attempts: Mapping[tuple[Route | None, str], Attempt] = field(init=False, repr=False, compare=False)
     _by_link: dict[int, Extension] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -126,19 +147,43 @@ class Resolved:
         object.__setattr__(self, "identity_headers", frozenset(self.settings.identity_headers))
         object.__setattr__(self, "request_trailers", frozenset(self.settings.request_trailers))
         object.__setattr__(self, "_by_link", {id(one.link): one for one in self.extensions})
+        object.__setattr__(self, "upstream", frozenset(self._carriers()))
+        object.__setattr__(self, "_attempts", self._all_attempts())
 
     def select(self, request: Request, cluster: str) -> Selection | Respond:
         """The chain, route and Backend of a request, or its denial (DESIGN section 3, "Which Backend")."""
         for pattern in patterns(request.host) if self.hosts else ():
             entries = self.hosts.get(pattern)
             if entries is not None:
-                return _by_route(entries, request, cluster)
+                return _by_route(entries, request, cluster, self.upstream)
         served = self.by_host.get(request.host)
         if served is not None:
-            return Selection(served.chain, None, served.backend)
+            name = str(served.backend)
+            return Selection(served.chain, None, served.backend, frozenset({name}) & self.upstream)
         if self.settings.traffic_policy == "Allow":
             return Selection(self.gateway_chain)
         return deny("no_backend", "no Backend has this host")
+
+    def attempt(self, route: Route | None, backend: str) -> Attempt | None:
+        """What a try at that Backend meets in the upstream pass; None if that route does not lead there."""
+        return self._attempts.get((route, backend))
+
+    def _carriers(self) -> Iterator[str]:
+        """The Backends of chains with phases of the upstream pass; and those that a retry may choose after one of them, since
+        what was set for the one must not reach the other.
+        """
+        yield from (str(served.backend) for served in self.by_host.values() if _is_upstream(served.chain))
+        for rule in (rule for route in self.routes for rule in route.rules):
+            if any(_is_upstream(one.chain) for one in rule.destinations):
+                yield from rule.names
+
+    def _all_attempts(self) -> dict[tuple[Route | None, str], Attempt]:
+        left = _left(self.extensions)
+        return {
+            (route, str(served.backend)): Attempt(chain, served.backend, left)
+            for route, served, chain in self.chains()
+            if served is not None and str(served.backend) in self.upstream
+        }
 
     @property
     def required(self) -> frozenset[str]:
@@ -154,6 +199,8 @@ class Resolved:
             yield None, served, served.chain
         seen = set[tuple[Route, Backend]]()
         for route in self.routes:
+            if undecided := next((rule.undecided for rule in route.rules if rule.fallback), None):
+                yield route.route, None, undecided
             for one in (destination for rule in route.rules for destination in rule.destinations):
                 key = route.route, one.served.backend
                 if key not in seen:
@@ -165,11 +212,25 @@ class Resolved:
         return self._by_link[id(link)]
 
 
-def _by_route(entries: tuple[Entry, ...], request: Request, cluster: str) -> Selection | Respond:
+def _is_upstream(chain: Chain) -> bool:
+    return any(chain.at(phase) for phase in UPSTREAM_PHASES)
+
+
+def _left(extensions: Iterable[Extension]) -> Places:
+    """Where any extension of the upstream pass puts credentials, as its filter says (`sets_headers`, `sets_query`)."""
+    filters = [one.link.filter for one in extensions if one.link.phases & UPSTREAM_PHASES]
+    headers = (name.lower() for found in filters for name in getattr(found, "sets_headers", ()))
+    query = (name.casefold() for found in filters for name in getattr(found, "sets_query", ()))
+    return Places(frozenset(headers), frozenset(query))
+
+
+def _by_route(
+    entries: tuple[Entry, ...], request: Request, cluster: str, upstream: frozenset[str]
+) -> Selection | Respond:
     """HTTPRoutes alone decide about a host that they list; as with Envoy's virtual hosts, the most specific name is final."""
     for entry in entries:
         if entry.match.holds(request):
-            return entry.rule.select(cluster)
+            return entry.rule.select(cluster, upstream)
     return deny("no_backend", "no rule of an HTTPRoute that lists this host matches")
 
 

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from extproc.core.chain import Chain
+from extproc.core.engine import OURS
 from extproc.core.headers import TOKEN
 from extproc.core.message import is_normal
 from extproc.core.peer import Route
-from extproc.core.engine import OURS
 from extproc.errors import Place
 from extproc.policy.attach import Age, age
 from extproc.policy.chains import Chains
@@ -144,14 +145,23 @@ class Routes:
             served = self.backends[name]
             chain = chains.chain(route, served.backend, served.fqdn)
             destinations.append(Destination(served, weight, chain))
+        matches, fallback = tuple(map(compile_match, rule.matches)), ""
         if len(destinations) > 1:
             place = document.origin.place("spec", "rules", index, "backendRefs")
+            fallback = self._fallback(destinations)
             self._judge_ambiguous(route, destinations, chains, place)
-        return Rule(route, index, tuple(map(compile_match, rule.matches)), tuple(destinations))
+            self._judge_shared(route, destinations, chains, place, fallback)
+        undecided = chains.chain(route, None) if fallback else Chain()
+        return Rule(route, index, matches, tuple(destinations), rule.retry, fallback, undecided)
+
+    def _fallback(self, destinations: list[Destination]) -> str:
+        """The cluster that all of them share, where the upstream pass can tell at each try which it is of."""
+        if not self.documents.configuration.model.upstream_pass:
+            return ""
+        return min(frozenset.intersection(*(one.served.backend.clusters for one in destinations)), default="")
 
     def _judge_ambiguous(self, route: Route, destinations: list[Destination], chains: Chains, place: Place) -> None:
         """Envoy chooses among several Backends, and may choose again at a retry: a credential of one could reach another."""
-        owners: dict[str, str] = {}
         for one in destinations:
             backend = one.served.backend
             for extension in chains.releasing(route, backend):
@@ -161,7 +171,23 @@ class Routes:
                     place,
                     "AmbiguousBackend",
                 )
-            for cluster in sorted(backend.clusters):
+
+    def _judge_shared(
+        self, route: Route, destinations: list[Destination], chains: Chains, place: Place, fallback: str
+    ) -> None:
+        """Where a cluster is shared, the Backend is known at each try and not before."""
+        owners: dict[str, str] = {}
+        for one in destinations:
+            backend = one.served.backend
+            for extension in chains.of_each_try(route, backend) if fallback else ():
+                self.errors.add(
+                    f"the Backends of this rule share the cluster {fallback!r}, so each try may go to another one, and"
+                    f" {extension.attachment.title} would have to know which before the first: let it run at connect,"
+                    " backend-request or backend-response, attach it elsewhere, or leave `backend` out of its `when`",
+                    place,
+                    "AmbiguousBackend",
+                )
+            for cluster in sorted(backend.clusters - {fallback}):
                 other = owners.setdefault(cluster, str(backend))
                 if other != str(backend):
                     self.errors.add(

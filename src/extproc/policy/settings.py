@@ -1,6 +1,4 @@
-"""What is judged of an ExtProcConfiguration beyond its fields: names that must exist, and what this version does not serve."""
-
-from typing import Final
+"""What is judged of an ExtProcConfiguration beyond its fields: names that must exist, and addresses that can be had."""
 
 from extproc.policy.build import Extension
 from extproc.policy.documents import ExtProcConfiguration
@@ -8,14 +6,10 @@ from extproc.policy.names import parse_address
 from extproc.policy.places import Errors, Origin
 from extproc.policy.read import Document, Documents
 
-UNSERVED: Final = "is not served by this version: remove it"
-
 
 def check(documents: Documents, errors: Errors) -> None:
     """Everything that needs no filter; what is wrong goes to `errors`."""
     document = documents.configuration
-    for steps in unserved(document.model):
-        errors.add(f"`{steps[-1]}` {UNSERVED}", document.origin.place(*steps), "NotServed")
     _check_listeners(document.model, document.origin, errors)
     known = {str(backend.model.metadata) for backend in documents.backends}
     for name, source in document.model.secret_sources.items():
@@ -23,11 +17,6 @@ def check(documents: Documents, errors: Errors) -> None:
             if backend not in known:
                 place = document.origin.place("secretSources", name, "backends", index)
                 errors.add(f"there is no Backend {backend}", place, "BackendNotFound")
-
-
-def unserved(settings: ExtProcConfiguration) -> list[tuple[str, ...]]:
-    """Where the configuration asks for what comes in a later version."""
-    return [("upstreamPass",)] if settings.upstream_pass else []
 
 
 def _check_listeners(settings: ExtProcConfiguration, origin: Origin, errors: Errors) -> None:

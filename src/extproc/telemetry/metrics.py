@@ -76,6 +76,7 @@ class Metrics:
             return Histogram(f"extproc_{name}", text, labels, registry=registry, buckets=SECONDS)
 
         self._requests = tally("requests", "Exchanges that have ended.")
+        self._tries = tally("tries", "Tries of exchanges, where they have an upstream pass.")
         self._denials = tally("denials", "Exchanges that an extension or the engine denied: decisions.", "code")
         self._failures = tally(
             "failures", "Exchanges refused: an extension failed, and failOpen did not cover it.", "extension", "cause"
@@ -106,8 +107,8 @@ class Metrics:
         self._dependencies(name).set(up)
 
     def count(self, record: Record) -> None:
-        """One exchange that has ended."""
-        self._requests.add(record)
+        """One exchange that has ended; or one try of it, whose exchange is counted by itself."""
+        (self._tries if record.is_try else self._requests).add(record)
         self._time(record)
         if record.failure:
             self._failures.add(record, record.extension, record.failure)

@@ -40,6 +40,10 @@ ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
 NAMESPACE: Final = "extproc"
 """Where our dynamic metadata are."""
 
+INTERNAL: Final = "extproc.internal"
+TOKEN: Final = "token"  # noqa: S105 - the name of a field
+"""Where the upstream pass finds the token of the downstream pass: metadata that no access log shows."""
+
 KINDS: Final = {f"{direction}_{part}": (direction, part) for direction in Direction for part in Part}
 NUMBERS: Final[dict[BodyMode, Any]] = {mode: ProcessingMode.BodySendMode.Value(mode.value) for mode in BodyMode}
 MODES: Final = {number: mode for mode, number in NUMBERS.items()}
@@ -83,7 +87,7 @@ def decode(message: ProcessingRequest) -> Event:
     found = getattr(message, kind)
     if part is Part.HEADERS:
         fields = _fields(found.headers)
-        return Event(direction, part, fields, b"", found.end_of_stream, attributes, configured)
+        return Event(direction, part, fields, b"", found.end_of_stream, attributes, configured, _passport(message))
     if part is Part.BODY:
         return Event(direction, part, Headers(), found.body, found.end_of_stream, attributes, configured)
     return Event(direction, part, _fields(found.trailers), b"", True, attributes, configured)
@@ -101,6 +105,8 @@ def encode(outcome: Outcome) -> ProcessingResponse:
     if outcome.respond is not None:
         _respond(answer.immediate_response, outcome.respond, outcome.request_id)
         return answer
+    if outcome.passport:
+        _internal(answer.dynamic_metadata, outcome.passport)
     if outcome.modes is not None:
         _override(answer.mode_override, outcome.modes)
     into = getattr(answer, f"{outcome.direction.value}_{outcome.part.value}")
@@ -162,6 +168,18 @@ def _metadata(document: bytes) -> Struct:
     found = Struct()
     found.update({NAMESPACE: orjson.loads(document)})
     return found
+
+
+def _passport(message: ProcessingRequest) -> str:
+    """The token among the metadata that Envoy forwards to the upstream filter; empty if there is none."""
+    if not message.HasField("metadata_context"):
+        return ""
+    found = message.metadata_context.filter_metadata.get(INTERNAL)
+    return found.fields[TOKEN].string_value if found is not None and TOKEN in found.fields else ""
+
+
+def _internal(metadata: Struct, token: str) -> None:
+    metadata.fields[INTERNAL].struct_value.fields[TOKEN].string_value = token
 
 
 def _override(mode: ProcessingMode, modes: Modes) -> None:

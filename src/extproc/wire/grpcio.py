@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from extproc.core.engine import Engine
-from extproc.core.session import Session
+from extproc.core.upstream import begin
 from extproc.errors import ConfigError, ProtocolError
 from extproc.wire import codec
 from extproc.wire.health import Health
@@ -137,7 +137,7 @@ class Streams:
         """Answer each message before the next is read: Envoy matches answers to messages by their order. A body that is
         streamed both ways is not read faster than it is inspected, so what piles up stays with Envoy.
         """
-        session = Session(self._engine())
+        session = begin(self._engine(), _initial(context))
         try:
             while isinstance(data := await context.read(), bytes):  # what is no bytes is the end of the client's half
                 for outcome in await session.step(codec.parse(data)):
@@ -154,6 +154,11 @@ async def _fail(context: Context, error: Exception, code: grpc.StatusCode, text:
     told = str(error) if isinstance(error, ProtocolError) else type(error).__name__
     log.error("stream_failed", error=told)
     await context.abort(code, text)
+
+
+def _initial(context: Context) -> list[tuple[str, str | bytes]]:
+    """The initial metadata, which say what pass a stream is of."""
+    return [(name, value) for name, value in context.invocation_metadata() or ()]
 
 
 async def _admit(context: Context, allowed: frozenset[str]) -> None:

@@ -1,0 +1,238 @@
+"""The upstream pass: one try of an exchange as a conversation. Envoy asks again for each try, on a stream of its own."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from extproc.core.chain import Chain, Denial, Turn
+from extproc.core.closing import settle, unsettled
+from extproc.core.engine import Engine
+from extproc.core.event import BodyMode, Event, Modes, Outcome, Record
+from extproc.core.headers import Headers, difference
+from extproc.core.journal import Journal
+from extproc.core.leftovers import clear, withhold
+from extproc.core.link import Link
+from extproc.core.message import Message, Request, read_request, read_response
+from extproc.core.outcome import changed
+from extproc.core.passport import Attempt, Papers
+from extproc.core.peer import Peer
+from extproc.core.phase import FOLLOWERS, Direction, Part, Phase
+from extproc.core.record import metadata, record
+from extproc.core.release import misdirected
+from extproc.core.secret import Secret
+from extproc.core.session import NO_CHAIN, Answers, Session
+from extproc.core.state import State
+from extproc.core.verdict import Respond, deny
+from extproc.errors import Cause, ExpressionError, ProtocolError
+
+PASS: Final = "x-extproc-pass"  # noqa: S105 - the name of a header
+BACKEND: Final = "x-extproc-backend"
+"""The initial metadata of a stream: whether it is one of the upstream pass, and of which Backend (namespace/name)."""
+
+UPSTREAM: Final = "upstream"
+CLUSTER: Final = "xds.cluster_name"
+
+STRANGER: Final = deny("unauthenticated", "no valid token of the downstream pass", {"www-authenticate": "Bearer"})
+
+
+def begin(engine: Engine, initial: Iterable[tuple[str, str | bytes]]) -> "Session | UpstreamSession":
+    """The session for a stream with this initial metadata. Raises: ProtocolError, if nobody could tell which."""
+    said: dict[str, str | bytes] = {}
+    for name, value in initial:
+        if name in (PASS, BACKEND) and said.setdefault(name, value) != value:
+            raise ProtocolError(f"two different values of {name}")
+    if not said:
+        return Session(engine)
+    backend = said.get(BACKEND, "")
+    if said.get(PASS) != UPSTREAM or not isinstance(backend, str):
+        raise ProtocolError(f"initial metadata that are those of no pass: {PASS} is {UPSTREAM}, or not there")
+    return UpstreamSession(engine, backend)
+
+
+@dataclass(slots=True)
+class UpstreamSession:
+    """One ext_proc stream of an upstream filter, at the cluster of `backend`. Used as a Session is."""
+
+    engine: Engine
+    backend: str
+    _last: dict[Direction, Part | None] = field(default_factory=lambda: dict.fromkeys(Direction))
+    _ended: set[Direction] = field(default_factory=set)
+    _chain: Chain = NO_CHAIN
+    _state: State | None = None
+    _echoes: tuple[Secret, ...] = ()
+    _reached: bool = False
+    _denial: Denial | None = None
+    _request_id: str = ""
+    _journal: Journal = field(default_factory=Journal)
+    _told: int = 0
+
+    async def step(self, event: Event) -> Answers:
+        """Answer one message.
+
+        Raises:
+            ProtocolError: it cannot come here; the stream must be aborted, so that Envoy fails the exchange.
+        """
+        try:
+            return (await self._answer(event),)
+        except ProtocolError as error:
+            self._denial = self._denial or Denial(deny("policy_error", str(error)), "", _phase(event), Cause.DEFECT)
+            raise
+
+    def close(self) -> None:
+        """The try is over: settle, and tell."""
+        if self._state is None and self._denial is None:
+            return
+        links = unsettled(self._chain, self._state)
+        if links:
+            self.engine.pace.spawn(self._settle(links))
+        else:
+            self.engine.tell(self._record())
+
+    async def _settle(self, links: list[Link]) -> None:
+        known = self._known()
+        self._state = await settle(links, known, self._journal, self.engine.pace, reached=self._reached)
+        self.engine.tell(self._record())
+
+    async def _answer(self, event: Event) -> Outcome:
+        self._check_order(event)
+        if event.part is Part.TRAILERS:
+            return self._trailers(event)
+        if event.direction is Direction.REQUEST:
+            return await self._request_headers(event)
+        return await self._response_headers(event)
+
+    def _check_order(self, event: Event) -> None:
+        """No body is read here, and no reply of Envoy's comes: the upstream filters are not in its way."""
+        direction, last = event.direction, self._last[event.direction]
+        known = self._state is not None or direction is Direction.REQUEST
+        possible = event.part in FOLLOWERS[last] and event.part is not Part.BODY and direction not in self._ended
+        if self._denial or not known or not possible:
+            raise ProtocolError(f"{direction} {event.part} cannot follow {last or 'nothing'} in the upstream pass")
+        self._last[direction] = event.part
+        if event.end:
+            self._ended.add(direction)
+
+    async def _request_headers(self, event: Event) -> Outcome:
+        papers = self.engine.passports.read(event.passport) if self.engine.passports and event.passport else None
+        if papers is None:
+            return self._denied(event, Denial(STRANGER, "", Phase.CONNECT))
+        self._request_id = papers.request_id
+        if any(mode is not BodyMode.NONE for mode in event.configured or ()):
+            refusal = deny("policy_unavailable", "Envoy's upstream filter is configured to send bodies")
+            return self._denied(event, Denial(refusal, "", Phase.CONNECT))
+        attempt = self._attempt(papers)
+        if isinstance(attempt, Respond):
+            return self._denied(event, Denial(attempt, "", Phase.CONNECT))
+        request = read_request(event.fields)
+        if isinstance(request, Respond):
+            return self._denied(event, Denial(request, "", Phase.CONNECT))
+        before, self._echoes = withhold(request, papers.held)
+        self._chain = attempt.chain
+        self._state = _state(event, papers, attempt, clear(before, attempt.left, papers))
+        turn = self._turn()
+        denial = await self._run(Phase.CONNECT, turn) or await self._run(Phase.BACKEND_REQUEST, turn)
+        modes = denial or self._modes()
+        if isinstance(modes, Denial):
+            return self._denied(event, modes)
+        outcome = self._changed(event, before, self._known().request)
+        self._reached = outcome.respond is None
+        return replace(outcome, modes=modes) if self._reached else outcome
+
+    def _attempt(self, papers: Papers) -> Attempt | Respond:
+        """What a try at this Backend meets, if the downstream pass meant it to be possible."""
+        tries = self.engine.tries
+        found = tries.attempt(papers.route, self.backend) if tries and self.backend in papers.backends else None
+        if found is None:
+            return deny("backend_mismatch", f"no try of this exchange goes to the Backend {self.backend!r}")
+        return found
+
+    def _modes(self) -> Modes | Denial:
+        """What is wanted of the answer: its headers, by extensions of their own, and all that could echo a credential."""
+        state = self._known()
+        releases = bool(state.secrets)
+        try:
+            answering = bool(self._chain.active(Phase.BACKEND_RESPONSE, state))
+            return Modes(response_headers=answering or releases, response_trailers=releases)
+        except ExpressionError as error:
+            return Denial(deny("policy_error", str(error)), "", Phase.BACKEND_RESPONSE, Cause.DEFECT)
+
+    async def _response_headers(self, event: Event) -> Outcome:
+        state, before = self._known(), read_response(event.fields)
+        masked = replace(before, headers=self._masked(before.headers))
+        self._state = replace(state, response=masked)
+        if denial := await self._run(Phase.BACKEND_RESPONSE, self._turn()):
+            return self._denied(event, denial)
+        return self._changed(event, before, self._known().response or masked)
+
+    def _trailers(self, event: Event) -> Outcome:
+        """Those of a request have passed the downstream pass; those of an answer hide what its headers hide."""
+        if event.direction is Direction.REQUEST:
+            return Outcome(event.direction, event.part)
+        return Outcome(event.direction, event.part, difference(event.fields, self._masked(event.fields)))
+
+    def _masked(self, fields: Headers) -> Headers:
+        """Without the credentials of this try, nor those of the downstream pass: extensions see this before that pass does."""
+        return self.engine.mask(fields, (*self._known().secrets, *self._echoes))
+
+    async def _run(self, phase: Phase, turn: Turn) -> Denial | None:
+        result = await self._chain.run(phase, self._known(), turn)
+        self._state, denial = result if isinstance(result, tuple) else (result, None)
+        return denial
+
+    def _turn(self) -> Turn:
+        pace = self.engine.pace
+        deadline = pace.now() + self.engine.policy.budget
+        return Turn(pace, deadline, misdirected, lambda _phase, _state: None, self._journal)
+
+    def _changed(self, event: Event, before: Message, after: Message) -> Outcome:
+        outcome = changed(event, before, after)
+        if isinstance(outcome, Respond):
+            return self._denied(event, Denial(outcome, "", _phase(event)))
+        return replace(outcome, metadata=self._metadata(), request_id=self._request_id)
+
+    def _denied(self, event: Event, denial: Denial) -> Outcome:
+        self._denial = denial
+        told = self._metadata()
+        return Outcome(event.direction, event.part, respond=denial.respond, metadata=told, request_id=self._request_id)
+
+    def _metadata(self) -> dict[str, Any] | None:
+        """The dynamic metadata, if anything happened since they were last sent."""
+        if len(self._journal) == self._told and not self._denial:
+            return None
+        self._told = len(self._journal)
+        return _metadata(self._record())
+
+    def _known(self) -> State:
+        if self._state is None:
+            raise ProtocolError("no request headers have come")
+        return self._state
+
+    def _record(self) -> Record:
+        told = record(self.engine.policy.gateway, self._request_id, self._state, self._denial, self._journal)
+        return replace(told, is_try=True)
+
+
+def _metadata(told: Record) -> dict[str, Any]:
+    """What the last try did, beside what the downstream pass told: Envoy replaces each name as a whole."""
+    found = metadata(told)
+    denied = {"denied": found["denied"]} if "denied" in found else {}
+    known = ("backend", "decisions", "skipped", "reports")
+    return {"upstream": {name: found[name] for name in known if name in found}, **denied}
+
+
+def _phase(event: Event) -> Phase:
+    return Phase.BACKEND_REQUEST if event.direction is Direction.REQUEST else Phase.BACKEND_RESPONSE
+
+
+def _state(event: Event, papers: Papers, attempt: Attempt, request: Request) -> State:
+    return State(
+        papers.arrived,
+        request,
+        route=papers.route,
+        backend=attempt.backend,
+        cluster=event.attributes.get(CLUSTER, ""),
+        source=papers.source,
+        proof=attempt.chain.proof,
+        peer=papers.peer,
+        facts={Peer: papers.peer} if papers.peer else {},
+    )
