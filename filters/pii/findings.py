@@ -2,8 +2,8 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from extproc_filters.pii.work import STEPS, Work
 
@@ -16,9 +16,8 @@ class Finding(NamedTuple):
     end: int
     score: float
 
-    @property
-    def strength(self) -> tuple[int, float]:
-        return self.end - self.start, self.score
+
+START: Final = itemgetter(1)
 
 
 def merge(findings: Iterable[Finding]) -> Work[list[Finding]]:
@@ -26,24 +25,22 @@ def merge(findings: Iterable[Finding]) -> Work[list[Finding]]:
     left. It has the name of the longest, then of the surest, then of the first by name.
     """
     merged: list[Finding] = []
-    best: Finding | None = None
-    for number, finding in enumerate(sorted(findings, key=attrgetter("start")), 1):
-        if best is None or finding.start >= merged[-1].end:
-            merged.append(finding)
-            best = finding
+    name, begin, upto, size, sure = "", -1, -1, 0, 0.0
+    for number, (entity, start, end, score) in enumerate(sorted(findings, key=START), 1):
+        if start >= upto:
+            if upto >= 0:
+                merged.append(Finding(name, begin, upto, sure))
+            name, begin, upto, size, sure = entity, start, end, end - start, score
         else:
-            best = _stronger(best, finding)
-            whole = merged[-1]
-            merged[-1] = Finding(best.entity, whole.start, max(whole.end, finding.end), best.score)
+            length = end - start
+            if (length, score) > (size, sure) or ((length, score) == (size, sure) and entity < name):
+                name, size, sure = entity, length, score
+            upto = max(upto, end)
         if number % STEPS == 0:
             yield
+    if upto >= 0:
+        merged.append(Finding(name, begin, upto, sure))
     return merged
-
-
-def _stronger(one: Finding, other: Finding) -> Finding:
-    if one.strength == other.strength:
-        return min(one, other, key=attrgetter("entity"))
-    return max(one, other, key=attrgetter("strength"))
 
 
 def shared(spans: Sequence[tuple[int, int]], findings: Iterable[Finding]) -> Work[dict[int, list[Finding]]]:

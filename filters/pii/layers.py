@@ -3,9 +3,11 @@
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from typing import Protocol
+from functools import cached_property
+from itertools import accumulate
+from typing import Final, Protocol
 
-from extproc_filters.pii.work import STEPS, Work
+from extproc_filters.pii.work import SLICE, Work
 
 
 class Layer(Protocol):
@@ -16,37 +18,90 @@ class Layer(Protocol):
         ...
 
 
-Unit = tuple[int, int, int, int, int]
-"""A range of the new text (start, end), the range of the old one that it stands for (start, end), and the step: so many old
-characters for each new one, or 0, if the one as a whole stands for the other as a whole.
+Decoded = tuple[str, int]
+"""What a unit stands for, and the step: so many old characters for each new one, or 0, if the one as a whole stands for the
+other as a whole.
 """
+
+MARGIN: Final = 32
+"""More than any unit has that is no run of several: at the end of a piece, one may be cut short."""
+
+
+class Known(dict[str, Decoded]):
+    """What each unit stands for, decoded once."""
+
+    def __init__(self, decode: Callable[[str], Decoded]) -> None:
+        super().__init__({"": ("", 0)})
+        self._decode = decode
+
+    def __missing__(self, unit: str) -> Decoded:
+        self[unit] = decoded = self._decode(unit)
+        return decoded
+
+
+class Piece:
+    """A piece of a text and what became of it. `parts` are of the old one: plain, unit, plain, ..., plain; they begin at `old`
+    and `new`. Most texts hold nothing, so positions in it are counted when somebody asks.
+    """
+
+    def __init__(self, parts: list[str], known: Known, old: int, new: int) -> None:
+        self._parts, self._known = parts, known
+        self.old, self.new = old, new
+
+    def text(self) -> str:
+        """The new one."""
+        written = self._parts.copy()
+        written[1::2] = [self._known[unit][0] for unit in self._parts[1::2]]
+        return "".join(written)
+
+    @cached_property
+    def _old(self) -> list[int]:
+        """Where each part begins in the old text."""
+        return list(accumulate(map(len, self._parts), initial=self.old))
+
+    @cached_property
+    def _new(self) -> list[int]:
+        """Where each part begins in the new text."""
+        sizes = [len(part) for part in self._parts]
+        sizes[1::2] = [len(self._known[unit][0]) for unit in self._parts[1::2]]
+        return list(accumulate(sizes, initial=self.new))
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each unit begins in the new text."""
+        return self._new[1:-1:2]
+
+    def first(self, at: int) -> int:
+        """Where what begins at `at` came from."""
+        unit = 2 * bisect_right(self._starts, at) - 1
+        if unit < 0:
+            return self.old + at - self.new
+        if at >= self._new[unit + 1]:
+            return self._old[unit + 1] + at - self._new[unit + 1]
+        return self._old[unit] + (at - self._new[unit]) * self._known[self._parts[unit]][1]
+
+    def last(self, at: int) -> int:
+        """Where what ends at `at` came from."""
+        unit = 2 * bisect_left(self._starts, at) - 1
+        if unit < 0:
+            return self.old + at - self.new
+        step = self._known[self._parts[unit]][1]
+        if at >= self._new[unit + 1] or not step:
+            return self._old[unit + 1] + max(0, at - self._new[unit + 1])
+        return self._old[unit] + (at - self._new[unit]) * step
 
 
 class Rewriting:
     """A layer whose units may have changed their length; between them the text is the same."""
 
-    def __init__(self, units: list[Unit]) -> None:
-        self._units = units
-        self._starts = [unit[0] for unit in units]
+    def __init__(self, pieces: list[Piece]) -> None:
+        self._pieces = pieces
+        self._starts = [piece.new for piece in pieces]
 
     def back(self, start: int, end: int) -> tuple[int, int]:
-        return self._first(start), self._last(end)
-
-    def _first(self, at: int) -> int:
-        index = bisect_right(self._starts, at) - 1
-        if index < 0:
-            return at
-        new_start, new_end, old_start, old_end, step = self._units[index]
-        return old_start + (at - new_start) * step if at < new_end else old_end + at - new_end
-
-    def _last(self, at: int) -> int:
-        index = bisect_left(self._starts, at) - 1
-        if index < 0:
-            return at
-        new_start, new_end, old_start, old_end, step = self._units[index]
-        if at >= new_end or not step:
-            return old_end + max(0, at - new_end)
-        return old_start + (at - new_start) * step
+        one = self._pieces[max(0, bisect_right(self._starts, start) - 1)]
+        other = self._pieces[max(0, bisect_left(self._starts, end) - 1)]
+        return one.first(start), other.last(end)
 
 
 class Pairs:
@@ -62,24 +117,36 @@ class Pairs:
 
 
 def rewrite(
-    text: str, pattern: re.Pattern[str], decode: Callable[[str], tuple[str, int]]
+    text: str, pattern: re.Pattern[str], decode: Callable[[str], Decoded], size: int = SLICE
 ) -> Work[tuple[str, Rewriting]]:
-    """`text` with every match of `pattern` replaced by what `decode` makes of it: the new text and the unit's step."""
-    pieces: list[str] = []
-    units: list[Unit] = []
-    known: dict[str, tuple[str, int]] = {}
-    done = at = 0
-    for number, match in enumerate(pattern.finditer(text), 1):
-        start, end = match.span()
-        old = match[0]
-        if old not in known:
-            known[old] = decode(old)
-        new, step = known[old]
-        at += start - done
-        pieces += text[done:start], new
-        units.append((at, at + len(new), start, end, step))
-        at, done = at + len(new), end
-        if number % STEPS == 0:
-            yield
-    pieces.append(text[done:])
-    return "".join(pieces), Rewriting(units)
+    """`text` with every match of `pattern` (which has no groups) replaced by what `decode` makes of it. `re` alone cuts it
+    into its pieces, `size` characters at a time: hostile texts are full of units.
+    """
+    cut, known = re.compile(f"({pattern.pattern})", pattern.flags).split, Known(decode)
+    pieces = [Piece([""], known, 0, 0)]
+    texts: list[str] = []
+    at, reach, new = 0, size, 0
+    while at < len(text):
+        parts = cut(text[at : at + reach])
+        if at + reach < len(text):
+            _shorten(parts, MARGIN)
+        taken = sum(map(len, parts))
+        if taken:
+            pieces.append(Piece(parts, known, at, new))
+            texts.append(pieces[-1].text())
+            at, reach, new = at + taken, size, new + len(texts[-1])
+        else:
+            reach *= 2  # all of it is one unit
+        yield
+    return "".join(texts), Rewriting(pieces)
+
+
+def _shorten(parts: list[str], by: int) -> None:
+    """Take at least `by` characters from the end of `parts`, and never a part of a unit."""
+    while by > 0 and parts:
+        if len(parts) % 2 and len(parts[-1]) > by:
+            parts[-1] = parts[-1][:-by]
+            return
+        by -= len(parts.pop())
+    if parts and len(parts) % 2 == 0:
+        parts.append("")

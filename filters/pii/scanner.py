@@ -4,82 +4,39 @@ A pass of Hyperscan costs the same for every text, each recognizer looks at a pl
 whole is linear in the length of the text, whatever the text is.
 """
 
-import re
-from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from itertools import accumulate
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
-import hyperscan
-
+from extproc_filters.pii.anchors import Places, Search, UnsupportedExpression
 from extproc_filters.pii.credentials import CREDENTIALS
 from extproc_filters.pii.findings import Finding
+from extproc_filters.pii.models import NamedModel
+from extproc_filters.pii.own import OwnPatterns, Pattern
 from extproc_filters.pii.people import PEOPLE
-from extproc_filters.pii.recognizer import Anchor, Recognizer, Span
+from extproc_filters.pii.recognizer import CONTEXT_AFTER, CONTEXT_BEFORE, Anchor, Recognizer, Span
 from extproc_filters.pii.views import View, views
-from extproc_filters.pii.work import FEW, SLICE, STEPS, Work
+from extproc_filters.pii.work import SLICE, STEPS, Work
+
+__all__ = ["ENTITIES", "RECOGNIZERS", "Pattern", "Scanner", "UnsupportedExpression"]
 
 RECOGNIZERS: Final = (*PEOPLE, *CREDENTIALS)
 ENTITIES: Final = tuple(sorted({recognizer.entity for recognizer in RECOGNIZERS}))
 """What is looked for if a configuration does not say."""
 
-STRIDE: Final = 64
-"""An anchor is noted at most once in so many bytes; the places next to it are looked at with it."""
+LITTLE: Final = 4096
+"""A range that is looked at in one go: it has less than STEPS candidates."""
 
-OWN_FLAGS: Final = hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_SOM_LEFTMOST
-"""Not UCP, with which Hyperscan has no word boundaries; an expression may ask for it with `(*UCP)`."""
-
-Matched = Callable[[int, int, int, int, object], None]
-
-
-class UnsupportedExpression(ValueError):
-    """A regular expression that Hyperscan does not compile; the text says why."""
-
-
-@lru_cache(maxsize=32)
-def compiled(expressions: tuple[str, ...], flags: int = 0, mode: int = 0) -> hyperscan.Database:
-    """A database for streams. Compiling takes 20 ms for all built-in anchors, so the same ones are compiled once.
-
-    Raises:
-        UnsupportedExpression
-    """
-    database = hyperscan.Database(mode=hyperscan.HS_MODE_STREAM | mode)
-    try:
-        database.compile(
-            expressions=[expression.encode() for expression in expressions],
-            ids=list(range(len(expressions))),
-            elements=len(expressions),
-            flags=[flags] * len(expressions),
-        )
-    except hyperscan.error as error:
-        raise UnsupportedExpression(str(error)) from None
-    return database
-
-
-class Pattern:
-    """One of the operator's own regular expressions.
-
-    Raises:
-        UnsupportedExpression: Hyperscan does not know its syntax, or it matches the empty text.
-    """
-
-    def __init__(self, name: str, expression: str, score: float, context: Sequence[str] = ()) -> None:
-        compiled((expression,), OWN_FLAGS, hyperscan.HS_MODE_SOM_HORIZON_LARGE)
-        near = re.compile("(?i)" + "|".join(map(re.escape, context))) if context else None
-        self.name, self.expression = name, expression
-        self._score, self._near = score, near
-
-    def confidence(self, text: str, span: Span) -> float:
-        if self._near is None:
-            return self._score
-        near = self._near.search(text, max(0, span[0] - 48), span[1] + 16)
-        return min(1.0, self._score + 0.35) if near else self._score
+EACH: Final = 64
+"""What a range costs beside its length, in characters."""
 
 
 class Scanner:
-    """Looks for `entities` and `patterns`; what scores under `threshold` or reads like one of `allowed` is not found."""
+    """Looks for `entities` and `patterns`, and asks `models`; what scores under `threshold` or reads like one of `allowed` is
+    not found.
+    """
 
     def __init__(
         self,
@@ -87,133 +44,159 @@ class Scanner:
         patterns: Sequence[Pattern] = (),
         threshold: float = 0.6,
         allowed: Iterable[str] = (),
+        models: Sequence[NamedModel] = (),
     ) -> None:
         wanted = frozenset(entities)
+        self._threshold, self._allowed = threshold, frozenset(allowed)
         self._by_anchor: dict[Anchor, list[Recognizer]] = defaultdict(list)
         for recognizer in RECOGNIZERS:
-            if recognizer.entity in wanted:
+            if recognizer.entity in wanted and recognizer.surest >= threshold:
                 self._by_anchor[recognizer.anchor].append(recognizer)
-        self._anchors = tuple(self._by_anchor)
-        self._patterns = tuple(patterns)
-        self._threshold, self._allowed = threshold, frozenset(allowed)
-        self._places = compiled(tuple(anchor.expression for anchor in self._anchors)) if self._anchors else None
-        self._own = (
-            compiled(tuple(each.expression for each in patterns), OWN_FLAGS, hyperscan.HS_MODE_SOM_HORIZON_LARGE)
-            if patterns
-            else None
-        )
+        self._searches, self._inside = _searches(list(self._by_anchor))
+        self._own = OwnPatterns(patterns) if patterns else None
+        self._models = tuple(models)
 
     def find(self, text: str, *, escaped: bool = False) -> Work[list[Finding]]:
-        """What is in `text`, in no order and perhaps overlapping. `escaped`: it is the text of a JSON document."""
+        """What is in `text`, in no order and perhaps overlapping. `escaped`: it is the text of a JSON document.
+
+        Raises:
+            Defect: a model told of what cannot be.
+        """
         found: list[Finding] = []
+        asked: Counter[Recognizer] = Counter()
         for view in (yield from views(text, escaped=escaped)):
-            yield from self._built_in(view, found)
+            look = _Look(view, found, asked)
+            for search in self._searches:
+                places = yield from search.places(view.data)
+                if places:
+                    yield from self._look_at(search, places, 0, look)
             if self._own is not None:
-                yield from self._patterns_in(self._own, view, found)
+                for number, (pattern, span) in enumerate((yield from self._own.find(view)), 1):
+                    self._keep(pattern.name, pattern.confidence(view.text, span), span, look)
+                    if number % STEPS == 0:
+                        yield
+            for model in self._models:
+                for each in (yield from model.find(view.text)):
+                    self._keep(each.entity, each.score, (each.start, each.end), look)
         return found
 
-    def _built_in(self, view: View, found: list[Finding]) -> Work[None]:
-        if self._places is None:
-            return
-        ends: list[list[int]] = [[] for _ in self._anchors]
-        reach = [-1] * len(ends)
+    def _look_at(self, search: Search, places: Places, offset: int, look: "_Look") -> Work[None]:
+        """Look closer at `places`, which count from `offset`."""
+        done = 0
+        for number, pairs in places.items():
+            anchor = search.anchors[number]
+            for start, end in _ranges(anchor, pairs, offset, look.view.data):
+                for recognizer in self._by_anchor[anchor]:
+                    if end - start <= LITTLE:
+                        self._look(recognizer, look, start, end, end)
+                    else:
+                        yield from self._look_far(recognizer, look, start, end)
+                if anchor in self._inside:
+                    inner = self._inside[anchor]
+                    found = yield from inner.places(look.view.data[start:end])
+                    if found:
+                        yield from self._look_at(inner, found, start, look)
+                done += end - start + EACH
+                if done > SLICE:
+                    done = 0
+                    yield
 
-        def note(number: int, _start: int, end: int, _flags: int, _context: object) -> None:
-            if end > reach[number]:
-                reach[number] = end + STRIDE
-                ends[number].append(end)
-
-        yield from _stream(self._places, view.data, note)
-        for number, places in enumerate(ends):
-            if places:
-                yield from self._look_at(self._anchors[number], places, view, found)
-
-    def _look_at(self, anchor: Anchor, places: list[int], view: View, found: list[Finding]) -> Work[None]:
-        for number, (start, end) in enumerate(_ranges(anchor, places, view.data), 1):
-            for recognizer in self._by_anchor[anchor]:
-                yield from self._look(recognizer, view, start, end, found)
-            if number % FEW == 0:
-                yield
-
-    def _look(self, recognizer: Recognizer, view: View, start: int, end: int, found: list[Finding]) -> Work[None]:
-        """What `recognizer` sees between `start` and `end`: what begins in one slice, then what begins in the next."""
+    def _look_far(self, recognizer: Recognizer, look: "_Look", start: int, end: int) -> Work[None]:
+        """What `recognizer` sees between `start` and `end`: what begins in one piece, then what begins in the next."""
         longest = recognizer.anchor.longest
         while start < end:
-            stop = start + SLICE if longest else end
-            upto = start
-            for number, match in enumerate(recognizer.pattern.finditer(view.data, start, min(end, stop + longest)), 1):
-                if match.start() >= stop:
-                    break
-                upto = match.end()
-                span = recognizer.span(view.data, match)
-                if span is not None:
-                    score = recognizer.confidence(view.data, span, self._threshold)
-                    self._keep(recognizer.entity, score, view, span, found)
-                if number % STEPS == 0:
-                    yield
-            start = max(stop, upto)
-            if start < end:
-                yield
+            stop = start + LITTLE if longest else end
+            start = self._look(recognizer, look, start, min(end, stop + longest), stop)
+            yield
 
-    def _patterns_in(self, own: hyperscan.Database, view: View, found: list[Finding]) -> Work[None]:
-        """The operator's own: in the text as it reads, and folded, so that look-alikes hide nothing from them either."""
-        encoded = view.text.encode("utf-8", "replace")
-        for data in (encoded,) if encoded == view.data else (encoded, view.data):
-            spans: dict[tuple[int, int], int] = {}
+    def _look(self, recognizer: Recognizer, look: "_Look", start: int, end: int, stop: int) -> int:
+        """What begins between `start` and `stop`, seen as if the text ended at `end`, but not too many at once. Gives where to
+        go on.
+        """
+        data = look.view.data
+        widen, check, group = recognizer.widen, look.check(recognizer), recognizer.group
+        entity, score = recognizer.entity, recognizer.score
+        sure = score >= self._threshold
+        at_once = sure and not (look.view.layers or self._allowed)
+        source = look.lower if recognizer.lower else data
+        for number, match in enumerate(recognizer.pattern.finditer(source, start, end), 1):
+            if match.start() >= stop:
+                return max(stop, start)
+            start = max(match.end(), match.start() + 1)
+            span = match.span(group) if widen is None else widen(data, match.span(group))
+            if span is not None and (check is None or check(data[span[0] : span[1]])):
+                if at_once:
+                    look.found.append(Finding(entity, *span, score))
+                else:
+                    self._keep(entity, score if sure else self._confidence(recognizer, look, span), span, look)
+            if number == STEPS:
+                return start
+        return stop
 
-            def note(
-                number: int,
-                start: int,
-                end: int,
-                _flags: int,
-                _context: object,
-                spans: dict[tuple[int, int], int] = spans,
-            ) -> None:
-                spans[number, start] = end
+    def _confidence(self, recognizer: Recognizer, look: "_Look", span: Span) -> float:
+        """What it is with the words around it, which are only asked where a candidate is not sure enough without them."""
+        if recognizer.surest == recognizer.score:
+            return recognizer.score
+        near = recognizer.context.search(look.lower, max(0, span[0] - CONTEXT_BEFORE), span[1] + CONTEXT_AFTER)
+        return recognizer.surest if near else recognizer.score
 
-            yield from _stream(own, data, note)
-            counted = _characters(view.text) if data is not view.data and len(data) != len(view.text) else None
-            for steps, ((number, start), end) in enumerate(spans.items(), 1):
-                span = (start, end) if counted is None else (bisect_right(counted, start), bisect_right(counted, end))
-                pattern = self._patterns[number]
-                self._keep(pattern.name, pattern.confidence(view.text, span), view, span, found)
-                if steps % STEPS == 0:
-                    yield
-
-    def _keep(self, entity: str, score: float, view: View, span: Span, found: list[Finding]) -> None:
+    def _keep(self, entity: str, score: float, span: Span, look: "_Look") -> None:
+        view = look.view
         if score >= self._threshold and not (self._allowed and view.text[span[0] : span[1]] in self._allowed):
-            found.append(Finding(entity, *view.origin(*span), score))
+            start, end = view.origin(*span) if view.layers else span
+            look.found.append(Finding(entity, start, end, score))
 
 
-def _stream(database: hyperscan.Database, data: bytes, note: Matched) -> Work[None]:
-    """Tell `note` of every match in `data`, in slices; a match may begin in one slice and end in another."""
-    with database.stream(match_event_handler=note) as stream:
-        for start in range(0, len(data), SLICE):
-            if start:
-                yield
-            stream.scan(data[start : start + SLICE] if len(data) > SLICE else data)
+@dataclass
+class _Look:
+    """One view while it is looked at; `asked` counts the checks of the whole text."""
+
+    view: View
+    found: list[Finding]
+    asked: Counter[Recognizer]
+
+    @cached_property
+    def lower(self) -> bytes:
+        return self.view.data.lower()
+
+    def check(self, recognizer: Recognizer) -> Callable[[bytes], bool] | None:
+        """Whether a candidate is what it looks like; one too many for a check that takes long is believed."""
+        asked, check, most = self.asked, recognizer.check, recognizer.checked
+        if check is None or not most:
+            return check
+
+        def sparing(candidate: bytes) -> bool:
+            asked[recognizer] += 1
+            return asked[recognizer] > most or check(candidate)
+
+        return sparing
 
 
-def _ranges(anchor: Anchor, places: list[int], data: bytes) -> Iterable[Span]:
+def _searches(anchors: list[Anchor]) -> tuple[list[Search], dict[Anchor, Search]]:
+    """The searches of a whole text, and those of what was found by one of them."""
+    outer = {each.inside or each: None for each in anchors}
+    groups = ([each for each in outer if not each.apart], [each for each in outer if each.apart])
+    inner: dict[Anchor, list[Anchor]] = defaultdict(list)
+    for each in anchors:
+        if each.inside is not None:
+            inner[each.inside].append(each)
+    return [Search(group) for group in groups if group], {outside: Search(group) for outside, group in inner.items()}
+
+
+def _ranges(anchor: Anchor, pairs: list[int], offset: int, data: bytes) -> Iterator[Span]:
     """The ranges of `data` to look at, in order, none overlapping."""
-    start = end = -1
-    for place in places:
-        first, last = place - anchor.before, min(len(data), place + STRIDE + anchor.after)
-        if last <= end:
+    begin = upto = -1
+    for first, last in zip(pairs[::2], pairs[1::2], strict=True):
+        start, end = max(0, offset + first - anchor.before), min(len(data), offset + last + anchor.after)
+        if end <= upto:
             continue
         if anchor.run is not None:
-            run = anchor.run.match(data, last)
-            last = run.end() if run else last
-        if end < 0:
-            start = max(0, first)
-        elif first > end:
-            yield start, end
-            start = first
-        end = last
-    if end >= 0:
-        yield start, end
-
-
-def _characters(text: str) -> list[int]:
-    """Where each character of `text` ends in UTF-8, in bytes."""
-    return list(accumulate(len(character.encode("utf-8", "replace")) for character in text))
+            run = anchor.run.match(data, end)
+            end = run.end() if run else end
+        if start >= upto:
+            if upto > 0:
+                yield begin, upto
+            begin = start
+        upto = end
+    if upto > 0:
+        yield begin, upto

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
-from extproc_filters.pii.layers import Layer, Pairs, rewrite
+from extproc_filters.pii.layers import MARGIN, Layer, Pairs, rewrite
 from extproc_filters.pii.work import SLICE, Work
 
 LETTER: Final = "\x7f"
@@ -21,22 +21,27 @@ CONTROLS: Final = bytes(sorted({*range(32), 127} - {*b"\t\n\r"}))
 
 INVISIBLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u0300-\u036f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
-    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]+"
+    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]{1,1024}"
 )
 """Controls, zero-width and formatting characters, and combining marks: nobody sees them, so they hide nothing."""
 
-PLAIN: Final = r"(?:\\u(?![dD][89a-fA-F])[\da-fA-F]{4})+"
+MANY: Final = "{1,1024}"
+"""A run of escapes is decoded at once, but no longer than this."""
+
+PLAIN: Final = rf"(?:\\u(?![dD][89a-fA-F])[\da-fA-F]{{4}}){MANY}"
 PAIR: Final = r"\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}"
 
-ESCAPE: Final = re.compile(rf'(?:\\["\\/bfnrt])+|{PLAIN}|{PAIR}')
+ESCAPE: Final = re.compile(rf'(?:\\["\\/bfnrt]){MANY}|{PLAIN}|{PAIR}')
 """The escapes of a JSON string (RFC 8259 section 7): runs of those of one length, or one surrogate pair."""
 
+HEX: Final = r"[\da-fA-F]"
 ENCODED: Final = re.compile(
-    r"(?:%[0-7][\da-fA-F])+|(?:%[89a-fA-F][\da-fA-F])+"
-    r"|&(?:#\d{1,7};?|#[xX][\da-fA-F]{1,6};?|[A-Za-z][A-Za-z\d]{1,23};)"
-    rf"|(?:\\[bfnrtv\"'/\\])+|(?:\\x[\da-fA-F]{{2}})+|{PLAIN}|{PAIR}"
+    rf"(?:%[0-7]{HEX}){MANY}|(?:%[c-fC-F]{HEX}(?:%[89abAB]{HEX}){{1,3}}){MANY}|%[89a-fA-F]{HEX}"
+    rf"|&(?:#\d{{1,7}};?|#[xX]{HEX}{{1,6}};?|[A-Za-z][A-Za-z\d]{{1,23}};)"
+    rf"|(?:\\[bfnrtv\"'/\\]){MANY}|(?:\\x{HEX}{{2}}){MANY}|{PLAIN}|{PAIR}"
 )
-"""Percent escapes, character references of HTML, and the escapes of JSON and of programs, inside a text."""
+"""Percent escapes (those of a character together), character references of HTML, and the escapes of JSON and of programs,
+inside a text."""
 
 ROUNDS: Final = 3
 """How often a text may be encoded and is still seen through."""
@@ -54,6 +59,10 @@ FLAT: Final = {'"': '""', "b": " \b", "f": " \f", "n": " \n", "r": " \r", "t": "
 SHORT: Final = str.maketrans("bfnrtv", "\b\f\n\r\t\v")
 
 
+STROKED: Final = dict(zip("øØłŁđĐðÐħĦŧŦıßæÆœŒþÞ", "oOlLdDdDhHtTisaAoOtT", strict=True))
+"""Latin letters that Unicode does not take apart."""
+
+
 class Folding(dict[int, str]):
     """Every character above ASCII as one of ASCII, filled as characters are met; bounded by Unicode itself."""
 
@@ -65,6 +74,8 @@ class Folding(dict[int, str]):
 
 def fold(character: str) -> str:
     """The ASCII character that a reader takes `character` for: a digit, a base letter, a hyphen, a stop, a space."""
+    if character in STROKED:
+        return STROKED[character]
     category = unicodedata.category(character)
     if category == "Nd":
         return str(unicodedata.decimal(character))
@@ -108,7 +119,7 @@ def views(text: str, *, escaped: bool) -> Work[list[View]]:
         layers.append(layer)
     first = yield from _folded(read, layers)
     found = [first]
-    if ("%" in read or "&" in read or "\\" in read) and ENCODED.search(first.text):
+    if ("%" in read or "&" in read or "\\" in read) and (yield from _encoded(first.text)):
         found[0] = View(first.text, (yield from _blanked(first.data)), first.layers)
         found.append((yield from _decoded(first)))
     return found
@@ -132,9 +143,18 @@ def _decoded(view: View) -> Work[View]:
     for _ in range(ROUNDS):
         read, layer = yield from rewrite(view.text, ENCODED, _decode)
         view = yield from _folded(read, [*view.layers, layer])
-        if not ENCODED.search(view.text):
+        if not (yield from _encoded(view.text)):
             break
     return view
+
+
+def _encoded(text: str) -> Work[bool]:
+    """Whether anything in `text` is encoded."""
+    for start in range(0, len(text), SLICE):
+        if ENCODED.search(text, start, start + SLICE + MARGIN):
+            return True
+        yield
+    return False
 
 
 def _decode(encoded: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""`extproc scan`: what PIIDetector finds in a text."""
+"""`extproc scan`: what PIIDetector finds in a text, or how well it finds what is in a corpus."""
 
 import sys
 from pathlib import Path
@@ -10,6 +10,7 @@ import typer
 from extproc.compose import configure
 from extproc.errors import ConfigError
 from extproc_filters.pii.config import PIIDetectorConfig
+from extproc_filters.pii.measure import compare, read_corpus, table
 from extproc_filters.pii_detector import PIIDetector, redact_text, scan_text
 
 NAME = "scan"
@@ -24,9 +25,18 @@ def command(
     redact: Annotated[
         str | None, typer.Option(metavar="STYLE", help="Print the redacted text: mask or delete.")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="CORPUS", help="Print precision and recall on annotated JSON lines; - is standard input."),
+    ] = None,
 ) -> None:
     """One JSON object a line for each finding: entity, start, end (characters), score. The text itself is not shown."""
     detector = _detector(config) if config else None
+    if against is not None:
+        if file is not None or redact is not None:
+            raise ConfigError("--against reads its texts from the corpus: leave FILE and --redact out")
+        _measure(None if str(against) == "-" else against, detector)
+        return
     text = _read(file)
     if redact is not None:
         sys.stdout.write(redact_text(text, redact, detector))
@@ -34,6 +44,16 @@ def command(
     for found in scan_text(text, detector):
         line = {"entity": found.entity, "start": found.start, "end": found.end, "score": found.score}
         typer.echo(orjson.dumps(line).decode())
+
+
+def _measure(corpus: Path | None, config: PIIDetectorConfig | None) -> None:
+    """The table of a corpus. Raises: ConfigError, with the line that cannot be read."""
+    settings = config or PIIDetectorConfig()
+    try:
+        examples = read_corpus(_read(corpus).encode().splitlines())
+        typer.echo(table(compare(examples, lambda text: scan_text(text, settings))))
+    except ConfigError as error:
+        raise ConfigError(f"{corpus or 'standard input'}: {error}") from None
 
 
 def _detector(path: Path) -> PIIDetectorConfig:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extproc_filters.pii.anchors import Search
 from extproc_filters.pii.findings import Finding, merge
-from extproc_filters.pii.people import DIGITS
-from extproc_filters.pii.scanner import ENTITIES, STRIDE, Pattern, Scanner, UnsupportedExpression, _ranges
+from extproc_filters.pii.numbers import DIGITS
+from extproc_filters.pii.scanner import ENTITIES, Pattern, Scanner, UnsupportedExpression, _ranges
 from extproc_filters.pii.work import SLICE, done
 from tests.filters.pii.samples import CARD, EMAIL, IN_CONTEXT, ORDINARY, VALUES
 
@@ -183,18 +184,22 @@ def test_the_cost_is_linear(unit: str) -> None:
     assert cost(large) < 24 * cost(small) + 0.05  # eight times the text; a quadratic search takes 64 times as long
 
 
+DIGITS_AND_MORE = st.text(st.sampled_from("0123456789 .-/()\t4a@+x"), max_size=400)
+
+
 @settings(max_examples=150)
-@given(st.lists(st.integers(0, 5000), max_size=60), st.binary(max_size=5000))
-def test_no_place_is_looked_at_twice(places: list[int], data: bytes) -> None:
-    inside = sorted({place for place in places if place <= len(data)})
-    end = 0
-    for start, stop in _ranges(DIGITS, inside, data):
-        assert end <= start <= stop <= len(data)
-        end = stop
-    covered = [range(*each) for each in _ranges(DIGITS, inside, data)]
-    for place in inside:
-        for position in (max(0, place - DIGITS.before), min(len(data), place + STRIDE) - 1):
-            assert not data or any(position in each for each in covered)
+@given(st.lists(st.one_of(DIGITS_AND_MORE, st.sampled_from([CARD, "x" * 90, " 123-45-6789 ", "+1 555 123 4567"]))))
+def test_no_place_is_looked_at_twice(pieces: list[str]) -> None:
+    data = "".join(pieces).encode()
+    places = done(Search([DIGITS]).places(data)).get(0, [])
+    ranges = list(_ranges(DIGITS, places, 0, data))
+    assert all(0 <= start <= end <= len(data) for start, end in ranges)
+    assert all(before[1] <= after[0] for before, after in pairwise(ranges))
+    for place in places:
+        assert all(
+            any(start <= position < end for start, end in ranges)
+            for position in (max(0, place - DIGITS.before), min(len(data), place + DIGITS.after) - 1)
+        )
 
 
 @settings(max_examples=150)

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc_filters.pii.checks import IBAN_LENGTHS, card, iban, luhn
-from extproc_filters.pii.views import ENCODED, fold, unescape, views
+from extproc_filters.pii.layers import rewrite
+from extproc_filters.pii.views import ENCODED, _decode, fold, unescape, views
 from extproc_filters.pii.work import done
 
 ESCAPED = st.text() | st.text(st.sampled_from('a\\n"\u00e9\u0640\U0001f600/\t'))
@@ -107,3 +108,35 @@ def test_iban_agrees_with_the_registry(country: str) -> None:
     assert iban(whole.encode())
     assert not iban(whole[:-1].encode())
     assert not iban((whole[:-1] + "2").encode())
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        [
+            "%41",
+            "%C3%A9",
+            "&amp;",
+            "&#x41;",
+            "&CounterClockwiseContourIntegral;",
+            "\\u0041",
+            "\\n",
+            "\\\\",
+            "é",
+            "\\",
+            "%",
+            "&",
+            "x" * 40,
+        ]
+    )
+)
+
+
+@settings(max_examples=200)
+@given(PIECES, st.integers(1, 200))
+def test_a_text_is_cut_anywhere_and_nothing_changes(pieces: list[str], size: int) -> None:
+    text = "".join(pieces)
+    whole, layer = done(rewrite(text, ENCODED, _decode, len(text) + 1))
+    parts, other = done(rewrite(text, ENCODED, _decode, size))
+    assert parts == whole
+    for start in range(len(whole)):
+        assert layer.back(start, start + 1) == other.back(start, start + 1)
