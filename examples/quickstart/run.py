@@ -17,13 +17,17 @@ STUB = Address(host="127.0.0.1", port=8001)
 
 READY = """
 The gateway listens on http://localhost:10000, its admin port on http://127.0.0.1:9090/status,
-and the destination, a stub that shows what it received, on port 8001. In another terminal:
+and the destination, a stub that says what it was asked, on port 8001. In another terminal:
 
-  curl -i http://localhost:10000/v1/chat/completions \\
-    -H 'authorization: Bearer demo-token' -H 'content-type: application/json' \\
-    -d '{"model": "gpt-4o", "messages": [{"role": "user", "content": "Write to jane@example.com"}]}'
+  curl -N http://localhost:10000/v1/chat/completions \\
+    -H 'authorization: Bearer demo-token' -H 'content-type: application/json' -H 'x-stub-delta: 5' \\
+    -d '{"model": "echo", "stream": true, "messages": [{"role": "user",
+         "content": "Tell jane@example.com that 4111 1111 1111 1111 was charged."}]}'
 
-Without the token it is 401; more than five times in a minute it is 429. Ctrl-C ends everything.
+  curl http://localhost:8001/__received/last
+
+The answer holds the address and the card; the second command shows what the destination received: neither, and
+the workload's key. Without the token it is 401; more than five times in a minute it is 429. Ctrl-C ends everything.
 """
 
 

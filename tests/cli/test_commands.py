@@ -32,7 +32,7 @@ def test_check_shows_the_chain_in_its_order(extproc: Run) -> None:
     ran = extproc("check", "--config", CONFIG)
     assert ran.code == 0
     names = [line.split()[2] for line in ran.out.splitlines() if line.startswith("  ")]
-    assert names == ["authn", "quota", "inject-credentials", "pii"]
+    assert names == ["authn", "quota", "inject-credentials", "pii", "pii"]
 
 
 def test_check_tells_programs_the_same(extproc: Run) -> None:
@@ -42,12 +42,13 @@ def test_check_tells_programs_the_same(extproc: Run) -> None:
         "quota",
         "inject-credentials",
         "pii",
+        "pii",
     ]
     assert found["findings"] == []
 
 
 def test_a_refused_configuration_is_told_with_its_place(extproc: Run, quickstart: Path) -> None:
-    file = edited(quickstart, "redactionStyle: mask", "redactionStil: mask")
+    file = edited(quickstart, "redactionStyle: placeholder", "redactionStil: placeholder")
     line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if "redactionStil" in text)
     for command in ("check", "serve", "envoy", "run"):
         ran = extproc(command, "--config", file)
@@ -79,7 +80,7 @@ def test_explain_shows_what_each_decides_and_what_leaves(extproc: Run) -> None:
     assert ran.code == 0
     assert "caller   ai-workloads/default" in ran.out
     assert "authorization: ***" in ran.out
-    assert "[EMAIL_ADDRESS]" in ran.out
+    assert "[EMAIL_ADDRESS_1]" in ran.out
     assert not any(text in ran.out for text in ("demo-token", "jane@example.com", "sk-quickstart", "mine"))
 
 
@@ -102,7 +103,7 @@ def test_explain_reads_a_body_from_a_file(extproc: Run, tmp_path: Path) -> None:
     body = tmp_path / "body.txt"
     body.write_text("4111 1111 1111 1111")
     arguments = ("--as", "ai-workloads/default", "-H", "content-type: text/plain", "-d", f"@{body}", URL)
-    assert "[CREDIT_CARD]" in extproc("explain", "--config", CONFIG, *arguments).out
+    assert "[CREDIT_CARD_1]" in extproc("explain", "--config", CONFIG, *arguments).out
     assert extproc("explain", "--config", CONFIG, "-d", "@/nowhere", URL).code == 2
 
 

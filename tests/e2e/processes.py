@@ -101,7 +101,10 @@ def envoy_live(admin: Path) -> bool:
         if connection.connect_ex(str(admin)) != 0:
             return False
         connection.sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        return connection.recv(64).startswith(b"HTTP/1.1 200 ")
+        try:
+            return connection.recv(64).startswith(b"HTTP/1.1 200 ")
+        except TimeoutError:  # it has bound the socket, and is not yet answering
+            return False
 
 
 def admin_get(admin: Path, path: str) -> bytes:

@@ -1,5 +1,6 @@
 """Streams of events as providers, proxies and servers of models send them, and as the standard allows them: our own
-transcripts. Nothing in them is to be changed by a gateway, so what arrives is what was sent, byte for byte.
+transcripts. Nothing in them is to be changed by a gateway, so what arrives is what was sent, byte for byte. No text in them
+ends as a placeholder begins: its end would rightly leave with the next.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ CALLS = (
     b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":null,"tool_calls":[{"index":0,"id":"call_1",'
     b'"type":"function","function":{"name":"mail","arguments":""}}]},"finish_reason":null}]}\n\n'
     b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\\"to\\""}}]}}]}\n\n'
-    b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":":\\"\\\\u00e9[E"}}]}}]}\n\n'
+    b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":":\\"\\\\u00e9[[E."}}]}}]}\n\n'
     b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"MAIL\\"}"}}]}}]}\n\n'
     b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}\n\n'
     b"data: [DONE]\n\n"
@@ -103,8 +104,8 @@ FIELDS = (
 
 LONG = (
     b": " + b"c" * 200_000 + b"\n\n"
-    b'data: {"choices":[{"index":0,"delta":{"content":"' + b"long " * 100_000 + b'"}}]}\n\n'
-    b'data: {"choices":[{"index":0,"delta":{"content":"' + b"[" * 100_000 + b'"}}]}\n\n'
+    b'data: {"choices":[{"index":0,"delta":{"content":"' + b"long " * 60_000 + b'"}}]}\n\n'
+    b'data: {"choices":[{"index":0,"delta":{"content":"' + b"[" * 100_000 + b'."}}]}\n\n'
     b"data: [DONE]\n\n"
 )
 

@@ -74,12 +74,15 @@ def _ask(**more: Any) -> Callable[[str], dict[str, Any]]:
     return lambda text: {**said, "messages": [{"role": "user", "content": text}]}
 
 
+USAGE = {"include_usage": True}
 FUNCTION = {"type": "function", "function": {"name": "mail", "parameters": MAIL}}
 SPEECHES: Mapping[str, Speech] = {
-    "chat": Speech("/v1/chat/completions", _ask(stream_options={"include_usage": True}), _chat),
-    "chat tools": Speech("/v1/chat/completions", _ask(tools=[FUNCTION]), _calls),
+    "chat": Speech("/v1/chat/completions", _ask(stream_options=USAGE), _chat),
+    "chat tools": Speech("/v1/chat/completions", _ask(stream_options=USAGE, tools=[FUNCTION]), _calls),
     "completions": Speech(
-        "/v1/completions", lambda text: {"model": "echo", "stream": True, "prompt": text}, _completion
+        "/v1/completions",
+        lambda text: {"model": "echo", "stream": True, "stream_options": USAGE, "prompt": text},
+        _completion,
     ),
     "responses": Speech("/v1/responses", lambda text: {"model": "echo", "stream": True, "input": text}, _response),
     "messages": Speech("/v1/messages", _ask(), _message),
@@ -110,9 +113,13 @@ class Stream:
         return self.body
 
     def says(self, speech: Speech, size: int) -> str:
-        """The same for characters of text."""
-        while len(text := speech.heard(self.body)) < size:
-            self._more()
+        """The same for characters of text. Raises: AssertionError, also where they do not come."""
+        text = ""
+        try:
+            while len(text := speech.heard(self.body)) < size:
+                self._more()
+        except httpx.ReadTimeout:
+            raise AssertionError(f"no more than {text!r}, which has not {size} characters") from None
         return text
 
     def _more(self) -> None:
@@ -129,13 +136,14 @@ class Stream:
 class Talk:
     """Requests through a gateway to the stub behind it, the answers read byte by byte."""
 
-    def __init__(self, gate: Gateway, stub: Stub) -> None:
-        self.gate, self.stub = gate, stub
+    def __init__(self, gate: Gateway, stub: Stub, headers: Mapping[str, str] | None = None) -> None:
+        """`headers` go with each request."""
+        self.gate, self.stub, self._headers = gate, stub, headers or {}
         self._direct = httpx.Client(base_url=f"http://127.0.0.1:{stub.port}", timeout=PATIENCE)
 
     def open(self, client: httpx.Client, speech: Speech, text: str, **wished: str) -> Any:
         """The context of one streamed answer."""
-        return client.stream("POST", speech.path, json=speech.ask(text), headers=wishes(**wished))
+        return client.stream("POST", speech.path, json=speech.ask(text), headers={**self._headers, **wishes(**wished)})
 
     def ask(self, speech: Speech, text: str, **wished: str) -> bytes:
         """A whole streamed answer."""

@@ -18,7 +18,7 @@ def _address(text: str) -> tuple[str, int]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        "extproc.stub", description="An OpenAI-compatible upstream that shows what it got."
+        "extproc.stub", description="An upstream with the APIs of OpenAI, Anthropic and Gemini that shows what it got."
     )
     parser.add_argument("--listen", type=_address, default=("127.0.0.1", 8001), help="host:port (default: %(default)s)")
     parser.add_argument("--cert", help="certificate chain (PEM), for TLS")
