@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from extproc.core.headers import HeaderChange, Headers
+from extproc.core.headers import NO_CHANGE, HeaderChange, Headers
 from extproc.core.journal import Decision, Skip
 from extproc.core.phase import Direction, Part
 from extproc.core.secret import Secret
@@ -40,8 +40,7 @@ class Event:
     passport: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Modes:
+class Modes(NamedTuple):
     """A whole `mode_override`: what is not said would mean NONE to Envoy (PROTOCOL 2.6). Request trailers always come, so
     that they can be removed.
     """
@@ -61,7 +60,7 @@ class Outcome:
 
     direction: Direction
     part: Part
-    change: HeaderChange = field(default_factory=HeaderChange)
+    change: HeaderChange = NO_CHANGE
     path: str | None = None
     hidden_query: tuple[tuple[str, Secret], ...] = ()
     body: bytes | None = None

@@ -1,7 +1,7 @@
 """From two messages to what Envoy is told: the difference, and what must go with it."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from extproc.core.chain import Chain
 from extproc.core.event import BodyMode, Event, Outcome
@@ -18,9 +18,11 @@ STALE: Final = frozenset({"content-digest", "content-md5", "digest", "repr-diges
 """What describes the bytes of a body, and is wrong once they are others (RFC 9530, RFC 9110 section 8.8.3)."""
 
 
-def changed(event: Event, before: Message, after: Message) -> Outcome | Respond:
-    """What leads from `before` to `after`. A body that changed takes content-length with it: Envoy answers 500 to a wrong
-    one (PROTOCOL 2.4). A body where none was has no length to keep: it goes out chunked.
+def changed(event: Event, before: Message, after: Message, **told: Any) -> Outcome | Respond:
+    """What leads from `before` to `after`; `told` is what else Envoy is told with it.
+
+    A body that changed takes content-length with it: Envoy answers 500 to a wrong one (PROTOCOL 2.4). A body where none was
+    has no length to keep: it goes out chunked.
     """
     body = None if after.body == (before.body or b"") or after.body is None else after.body
     headers = after.headers if body is None else after.headers.without(STALE)
@@ -30,7 +32,7 @@ def changed(event: Event, before: Message, after: Message) -> Outcome | Respond:
     if len(change) > MOST_OPERATIONS:
         return deny("bad_request", "more header changes than Envoy takes")
     path, hidden = _path_change(before, after)
-    return Outcome(event.direction, event.part, change, path, hidden, body)
+    return Outcome(event.direction, event.part, change, path, hidden, body, **told)
 
 
 def rewritten(headers: Headers) -> Headers:

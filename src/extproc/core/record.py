@@ -30,18 +30,22 @@ def record(gateway: str, request_id: str, state: State | None, denial: Denial | 
     )
 
 
-def metadata(record: Record) -> dict[str, Any]:
+def metadata(state: State | None, denial: Denial | None, journal: Journal) -> dict[str, Any]:
     """The dynamic metadata of an exchange so far (namespace `extproc`): what access logs and other filters can read."""
+    peer = state.peer if state else None
     found: dict[str, Any] = {
-        "peer": {"namespace": record.namespace, "serviceAccount": record.service_account},
-        "route": record.route,
-        "backend": record.backend,
-        "decisions": {f"{d.extension}/{d.phase}": d.word for d in record.decisions},
+        "peer": {
+            "namespace": peer.namespace if peer else "",
+            "serviceAccount": peer.service_account if peer else "",
+        },
+        "route": str(state.route or "") if state else "",
+        "backend": str(state.backend or "") if state else "",
+        "decisions": {f"{extension}/{phase}": word for extension, phase, word, _ in journal.decisions},
     }
-    if record.skips:
-        found["skipped"] = [{"extension": s.extension, "phase": s.phase, "cause": s.cause} for s in record.skips]
-    if record.reports:
-        found["reports"] = {name: dict(report) for name, report in record.reports.items()}
-    if record.code:
-        found["denied"] = {"code": record.code, "extension": record.extension}
+    if journal.skips:
+        found["skipped"] = [{"extension": s.extension, "phase": s.phase, "cause": s.cause} for s in journal.skips]
+    if state and state.reports:
+        found["reports"] = {name: dict(report) for name, report in state.reports.items()}
+    if denial:
+        found["denied"] = {"code": denial.respond.code, "extension": denial.extension}
     return found

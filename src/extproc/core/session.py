@@ -9,7 +9,7 @@ from typing import Any, Final
 from extproc.core.chain import Chain, Denial, Turn
 from extproc.core.closing import UNREACHED, settle, unsettled
 from extproc.core.engine import OURS, Engine
-from extproc.core.event import Event, Outcome, Record
+from extproc.core.event import Event, Modes, Outcome, Record
 from extproc.core.filter import Reading
 from extproc.core.headers import Headers
 from extproc.core.journal import Journal
@@ -166,10 +166,7 @@ class Session:
             source=event.attributes.get("source.address", ""),
             proof=selection.chain.proof,
         )
-        outcome = await self._headers(event, request)
-        if outcome.respond:
-            return outcome
-        return replace(outcome, modes=self._wants.early_modes(ended=event.end), passport=self._passport)
+        return await self._headers(event, request)
 
     async def _response_headers(self, event: Event) -> Outcome:
         """What an upstream answered is proof that the request went out: it must have been judged whole."""
@@ -182,11 +179,7 @@ class Session:
         before = read_response(event.fields)
         masked = self.engine.mask(before.headers, state.secrets)
         self._state = replace(state, response=replace(before, headers=masked))
-        announced = self._wants.response_body
-        outcome = await self._headers(event, before)
-        if outcome.respond or event.end or announced is Reading.NOTHING:
-            return outcome
-        return replace(outcome, modes=self._wants.modes())
+        return await self._headers(event, before)
 
     async def _headers(self, event: Event, before: Message) -> Outcome:
         """The headers phase, and what can be done of the body phase before there is a body: all of it where the headers end
@@ -194,6 +187,7 @@ class Session:
         """
         direction, turn = event.direction, self._turn()
         headers, body = PHASES[direction]
+        announced = self._wants.response_body
         denial = await self._phase(headers, turn) or self._look_ahead(direction)
         reading = self._wants.of(direction)
         if not denial and event.end and reading is not Reading.NOTHING:
@@ -204,7 +198,10 @@ class Session:
         if denial:
             return self._denied(event, denial)
         self._let_go(direction, judged=event.end or reading is not Reading.WHOLE)
-        return self._changed(event, before)
+        if direction is Direction.REQUEST:
+            return self._changed(event, before, self._wants.early_modes(ended=event.end), self._passport)
+        modes = None if event.end or announced is Reading.NOTHING else self._wants.modes()
+        return self._changed(event, before, modes)
 
     def _look_ahead(self, direction: Direction) -> Denial | None:
         """How much of the answer's body is needed, now that its headers are decided."""
@@ -214,7 +211,7 @@ class Session:
             found = self._chain.reading(Phase.RESPONSE_BODY, self._known())
         except ExpressionError as error:
             return Denial(deny("policy_error", str(error)), "", Phase.RESPONSE_BODY, Cause.DEFECT)
-        self._wants = replace(self._wants, response_body=found)
+        self._wants = self._wants._replace(response_body=found)
         return None
 
     async def _open(self, direction: Direction, turn: Turn) -> Denial | None:
@@ -355,17 +352,18 @@ class Session:
         self._state = replace(state, response=response)
         return response
 
-    def _changed(self, event: Event, before: Message) -> Outcome:
+    def _changed(self, event: Event, before: Message, modes: Modes | None = None, passport: str = "") -> Outcome:
         after = self._message(event.direction)
         if isinstance(after, Response) and event.part is Part.HEADERS and self._is_bodiless(after):
             after = replace(after, body=None)
         pipe = self._halves[event.direction].pipe
         if pipe and pipe.rewrites:
             after = replace(after, headers=rewritten(after.headers))
-        outcome = changed(event, before, after)
-        if isinstance(outcome, Respond):
-            return self._refuse(event, outcome)
-        return replace(outcome, metadata=self._metadata(), request_id=self._request_id)
+        told = self._metadata()
+        outcome = changed(
+            event, before, after, modes=modes, metadata=told, request_id=self._request_id, passport=passport
+        )
+        return self._refuse(event, outcome) if isinstance(outcome, Respond) else outcome
 
     def _is_bodiless(self, response: Response) -> bool:
         """Whether it never has a body (RFC 9112 section 6.3): bytes after it would begin the connection's next response."""
@@ -384,7 +382,7 @@ class Session:
         if len(self._journal) == self._told and not self._denial:
             return None
         self._told = len(self._journal)
-        return metadata(self._record())
+        return metadata(self._state, self._denial, self._journal)
 
     def _known(self) -> State:
         if self._state is None:

@@ -134,9 +134,9 @@ class UpstreamSession:
         modes = denial or self._modes()
         if isinstance(modes, Denial):
             return self._denied(event, modes)
-        outcome = self._changed(event, before, self._known().request)
+        outcome = self._changed(event, before, self._known().request, modes)
         self._reached = outcome.respond is None
-        return replace(outcome, modes=modes) if self._reached else outcome
+        return outcome
 
     def _attempt(self, papers: Papers) -> Attempt | Respond:
         """What a try at this Backend meets, if the downstream pass meant it to be possible."""
@@ -184,11 +184,12 @@ class UpstreamSession:
         deadline = pace.now() + self.engine.policy.budget
         return Turn(pace, deadline, misdirected, lambda _phase, _state: None, self._journal)
 
-    def _changed(self, event: Event, before: Message, after: Message) -> Outcome:
-        outcome = changed(event, before, after)
+    def _changed(self, event: Event, before: Message, after: Message, modes: Modes | None = None) -> Outcome:
+        told = self._metadata()
+        outcome = changed(event, before, after, modes=modes, metadata=told, request_id=self._request_id)
         if isinstance(outcome, Respond):
             return self._denied(event, Denial(outcome, "", _phase(event)))
-        return replace(outcome, metadata=self._metadata(), request_id=self._request_id)
+        return outcome
 
     def _denied(self, event: Event, denial: Denial) -> Outcome:
         self._denial = denial
@@ -200,7 +201,7 @@ class UpstreamSession:
         if len(self._journal) == self._told and not self._denial:
             return None
         self._told = len(self._journal)
-        return _metadata(self._record())
+        return _metadata(metadata(self._state, self._denial, self._journal))
 
     def _known(self) -> State:
         if self._state is None:
@@ -212,9 +213,8 @@ class UpstreamSession:
         return replace(told, is_try=True)
 
 
-def _metadata(told: Record) -> dict[str, Any]:
+def _metadata(found: dict[str, Any]) -> dict[str, Any]:
     """What the last try did, beside what the downstream pass told: Envoy replaces each name as a whole."""
-    found = metadata(told)
     denied = {"denied": found["denied"]} if "denied" in found else {}
     known = ("backend", "decisions", "skipped", "reports")
     return {"upstream": {name: found[name] for name in known if name in found}, **denied}

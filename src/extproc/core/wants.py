@@ -1,6 +1,6 @@
 """What an exchange still wants once request-headers are decided: which later phases, and how much of the bodies."""
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from extproc.core.chain import UNAUTHENTICATED, Chain, Denial
 from extproc.core.event import BodyMode, Modes
@@ -24,8 +24,7 @@ EARLY = {**{reading: reading for reading in Reading}, Reading.STREAM: Reading.WA
 NOTHING = Reading.NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Wants:
+class Wants(NamedTuple):
     """Until the response's headers are decided, `response_body` is the most that could be needed. `response_headers` says
     whether they are wanted for themselves; who wants the body gets them too.
     """
@@ -48,7 +47,7 @@ class Wants:
         are answered, and one that is streamed both ways cannot be anything else later.
         """
         request = NOTHING if ended else self.request_body
-        return replace(self, request_body=request, response_body=EARLY[self.response_body]).modes()
+        return Wants(request, self.response_headers, EARLY[self.response_body]).modes()
 
 
 def wants(chain: Chain, state: State, journal: Journal) -> Wants | Denial:
@@ -78,4 +77,4 @@ def _upgrade(found: Wants, chain: Chain, state: State, journal: Journal) -> Want
         if Cause.UNSUPPORTED not in link.covers:
             return Denial(deny("forbidden", f"{link.name} inspects bodies, and an upgrade has none"), link.name, phase)
         journal.skipped(link.name, phase, Cause.UNSUPPORTED, "the connection is upgraded")
-    return replace(found, request_body=NOTHING, response_body=NOTHING)
+    return found._replace(request_body=NOTHING, response_body=NOTHING)
