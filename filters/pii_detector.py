@@ -1,106 +1,197 @@
-"""`PIIDetector:v1`: personal data and secrets are found in request bodies and queries, and do not leave (DESIGN section 7)."""
+"""`PIIDetector:v1`: personal data and secrets are found in requests and answers, and do not leave (DESIGN section 7)."""
 
-from collections import Counter, OrderedDict
+import re
+from collections import Counter
 from typing import ClassVar, Final
-from urllib.parse import unquote, unquote_plus
 
 from extproc import Continue, Exchange, Phase, Verdict
-from extproc.core.filter import BodyTransformer
-from extproc.core.secret import mac_key
+from extproc.core.filter import BodyTransformer, Reading
+from extproc.core.headers import Headers
 from extproc.core.verdict import deny
-from extproc.errors import ConfigError, Unavailable
+from extproc.errors import ConfigError, Malformed
 from extproc.ports import FilterContext
-from extproc_filters.pii.config import PIIDetectorConfig, check_served, paths_of, refuse, scanner_of
+from extproc_filters.pii.answers import Assigned, Restoration, Return
+from extproc_filters.pii.config import PIIDetectorConfig, check_style, paths_of, scanned, scanner_of
 from extproc_filters.pii.documents import Text
 from extproc_filters.pii.edits import Mac, Writer, delete, hashing, mask, splice
 from extproc_filters.pii.findings import Finding, merge
-from extproc_filters.pii.media import Media, read_coding, read_media
+from extproc_filters.pii.hash_keys import HashKeys
+from extproc_filters.pii.media import Media, is_event_stream, read_coding, read_media
+from extproc_filters.pii.placeholders import Placeholders, present
 from extproc_filters.pii.redaction import Redaction, Task
 from extproc_filters.pii.scanner import Scanner
+from extproc_filters.pii.screening import Screening
+from extproc_filters.pii.streamed import Streamed
+from extproc_filters.pii.target import outside_body
 from extproc_filters.pii.work import done
+from extproc_filters.usage.accepted import accepted
 
-NAMESPACES: Final = 1024
-"""Keys for hashing that are kept at once, one for each namespace."""
+EMBEDDINGS: Final = re.compile(r"(?i)/embeddings/?\Z|:(?:batch)?embedcontents?\Z")
+"""Answers to these are large, and have no text (OpenAI, Gemini)."""
 
 
 class PIIDetector:
-    """Finds entities in the body, edits or blocks it, and denies a request whose query or path has one."""
+    """Finds entities in the body, edits or blocks it, and denies a request that has one outside its body. What it replaced
+    with placeholders it puts back into the answer, if `restore` says so.
+    """
 
     Config = PIIDetectorConfig
-    phases: ClassVar[frozenset[Phase]] = frozenset({Phase.REQUEST_BODY})
+    phases: ClassVar[frozenset[Phase]] = frozenset({Phase.REQUEST_HEADERS, Phase.REQUEST_BODY, Phase.RESPONSE_BODY})
 
     def __init__(self, config: PIIDetectorConfig, context: FilterContext) -> None:
-        check_served(config)
+        check_style(config, context.phase)
         self.max_body_bytes = config.max_body_bytes
+        self.follow_ups = frozenset({Phase.RESPONSE_BODY}) if config.restore else frozenset()
         self._config = config
+        self._outside = scanned(config, context.phase) - {"body"}
         self._scanner = scanner_of(config)
         self._fields = paths_of(config)
         self._deny_unknown = (config.unknown_body or ("pass" if context.fail_open else "deny")) == "deny"
-        self._macs: OrderedDict[str, Mac] = OrderedDict()
-        self._keys = None
-        if config.redaction_style == "hash":
-            if config.hash_key is None:
-                raise refuse("hashKey", "redactionStyle hash needs a key: {source: ..., path: ..., field: ...}")
-            self._keys = context.outside.secrets(config.hash_key.source)
+        self._keys = HashKeys(config.hash_key, context.outside) if config.redaction_style == "hash" else None
 
-    async def decide(self, phase: Phase, exchange: Exchange) -> Verdict:  # noqa: ARG002 - there is only one phase
+    def reading(self, phase: Phase, exchange: Exchange) -> Reading:
+        """How much of the body is needed: nothing of one that nobody reads, an event stream as it comes, others whole.
+
+        Raises:
+            Malformed: the content type cannot be understood.
+        """
+        if phase is Phase.REQUEST_BODY:
+            if read_media(exchange.request.headers) is not None or self._deny_unknown:
+                return Reading.WHOLE
+            return Reading.WATCH if outside_body(exchange.request, self._outside) else Reading.NOTHING
+        if self._config.restore:
+            return reading_to_restore(exchange)
+        if exchange.response is None:
+            return Reading.WHOLE
+        if is_event_stream(exchange.response.headers):
+            return Reading.STREAM
+        known = read_media(exchange.response.headers) is not None
+        return Reading.WHOLE if known or self._deny_unknown else Reading.NOTHING
+
+    async def decide(self, phase: Phase, exchange: Exchange) -> Verdict:
         """Judge by everything but the body.
 
         Raises:
             Malformed: the content type or the content encoding cannot be understood.
             Unavailable: the key for hashing cannot be had.
         """
-        found = self._found_in_target(exchange)
+        if phase is Phase.RESPONSE_BODY:
+            return await self._decide_answer(exchange)
+        found = self._found_outside(exchange)
         if found and self._config.mode == "enforce":
-            return deny("pii_blocked", f"the target holds {', '.join(sorted(found))}")
-        if exchange.request.body:
-            if read_media(exchange.request.headers) is None:
-                if self._deny_unknown:
-                    return deny("body_unsupported", "the media type is not JSON, text or a form")
-            else:
-                read_coding(exchange.request.headers)
-                await self._fetch_key(_namespace(exchange))
-        return Continue(report={f"target.{entity}": number for entity, number in sorted(found.items())})
+            return deny("pii_blocked", f"path, query or headers hold {', '.join(sorted(found))}")
+        report = {f"target.{entity}": number for entity, number in sorted(found.items())}
+        request = exchange.request
+        if phase is Phase.REQUEST_HEADERS or not request.body:
+            return Continue(report=report)
+        if read_media(request.headers) is None:
+            if self._deny_unknown:
+                return deny("body_unsupported", "the media type is not JSON, text or a form")
+            return Continue(report=report)
+        asked = accepted(request.headers.get("accept-encoding")) if self._config.restore else None
+        if self._keys is not None:
+            await self._keys.fetch(_namespace(exchange))
+        return Continue(
+            set_headers={} if asked is None else {"accept-encoding": asked},
+            remove_headers=_undone(request.headers),
+            report=report,
+        )
 
-    def transformer(self, phase: Phase, exchange: Exchange) -> BodyTransformer | None:  # noqa: ARG002 - there is only one phase
+    async def _decide_answer(self, exchange: Exchange) -> Verdict:
+        response = exchange.response
+        if response is None or response.body == b"" or self.reading(Phase.RESPONSE_BODY, exchange) is Reading.NOTHING:
+            return Continue()
+        if not is_event_stream(response.headers) and read_media(response.headers) is None:
+            return deny("response_unprocessable", "the media type of the answer is not JSON, text or a form")
+        if self._keys is not None:
+            await self._keys.fetch(_namespace(exchange))
+        return Continue(remove_headers=_undone(response.headers))
+
+    def transformer(self, phase: Phase, exchange: Exchange) -> BodyTransformer | None:
         """None leaves the body alone: it is empty, or of a kind that nobody reads and the configuration lets pass."""
-        headers = exchange.request.headers
-        media = read_media(headers) if exchange.request.body else None
+        if phase is Phase.RESPONSE_BODY:
+            return self._answering(exchange)
+        request = exchange.request
+        media = read_media(request.headers) if request.body else None
         if media is None:
             return None
+        target = outside_body(request, ("path", "query"))
+        return Redaction(self._task(exchange), media, read_coding(request.headers), self.max_body_bytes, target)
+
+    def _answering(self, exchange: Exchange) -> BodyTransformer | None:
+        response = exchange.response
+        if response is None or response.body == b"" or self.reading(Phase.RESPONSE_BODY, exchange) is Reading.NOTHING:
+            return None
+        streamed, coding = is_event_stream(response.headers), read_coding(response.headers)
+        limit = self.max_body_bytes
+        if self._config.restore and isinstance(exchange.state, Assigned):
+            if streamed:
+                return Streamed(Return(exchange.state), coding, limit)
+            media = read_media(response.headers)
+            return None if media is None else Restoration(exchange.state, media, coding, limit)
+        task = self._task(exchange, answer=True)
+        if streamed:
+            return Streamed(Screening(task, limit), coding, limit)
+        media = read_media(response.headers)
+        return None if media is None else Redaction(task, media, coding, limit)
+
+    def _task(self, exchange: Exchange, *, answer: bool = False) -> Task:
         enforce, block = self._config.mode == "enforce", self._config.redaction_style == "block"
-        writer = self._writer(media, _namespace(exchange))
-        task = Task(self._scanner, writer, self._fields, edit=enforce and not block, block=enforce and block)
-        return Redaction(task, media, read_coding(headers), self.max_body_bytes, headers.names())
+        return Task(
+            self._scanner,
+            self._writer(_namespace(exchange)),
+            self._fields,
+            edit=enforce and not block,
+            block=enforce and block,
+            restore=self._config.restore,
+            answer=answer,
+        )
 
-    def _writer(self, media: Media, namespace: str) -> Writer:
-        if self._config.redaction_style == "hash":
-            return hashing(self._macs[namespace], escaped=media is Media.JSON)
-        return delete if self._config.redaction_style == "delete" else mask
+    def _writer(self, namespace: str) -> Writer | None:
+        """None for placeholders, which each body has of its own."""
+        if self._keys is not None:
+            return self._keys.writer(namespace)
+        match self._config.redaction_style:
+            case "placeholder":
+                return None
+            case "delete":
+                return delete
+            case _:
+                return mask
 
-    async def _fetch_key(self, namespace: str) -> None:
-        """The key for the namespace of this exchange, left for its transformer. The store caches; what is here is only the
-        way from one to the other.
-        """
-        place = self._config.hash_key
-        if self._keys is None or place is None:
-            return
-        key = await self._keys.read(place.path.split("/"), place.field)
-        if key is None:
-            raise Unavailable("there is no key for hashing at hashKey")
-        self._macs[namespace] = mac_key(key, b"pii-hash:" + namespace.encode())
-        self._macs.move_to_end(namespace)
-        if len(self._macs) > NAMESPACES:
-            self._macs.popitem(last=False)
+    def _found_outside(self, exchange: Exchange) -> Counter[str]:
+        """Entities in what `scan` names besides the body."""
+        text = outside_body(exchange.request, self._outside)
+        return Counter(finding.entity for finding in find(self._scanner, text)) if text else Counter()
 
-    def _found_in_target(self, exchange: Exchange) -> Counter[str]:
-        """Entities in the query, and in the path if that is asked for."""
-        parts = []
-        if "query" in self._config.scan:
-            parts += [unquote_plus(exchange.request.query.replace("&", "\n"))]
-        if "path" in self._config.scan:
-            parts += [unquote(exchange.request.path_only)]
-        return Counter(finding.entity for part in parts if part for finding in find(self._scanner, part))
+
+def reading_to_restore(exchange: Exchange) -> Reading:
+    """How much of an answer is needed to put values back: nothing where there are none, or nobody knows how. Before there is
+    an answer: all of it, if the request has a body in which values may be.
+
+    Raises:
+        Malformed: the content type of the request cannot be understood.
+    """
+    request, response = exchange.request, exchange.response
+    if read_media(request.headers) is None or EMBEDDINGS.search(request.path_only):
+        return Reading.NOTHING
+    if response is None:
+        return Reading.WHOLE
+    if not isinstance(exchange.state, Assigned):
+        return Reading.NOTHING
+    if is_event_stream(response.headers):
+        return Reading.STREAM
+    try:
+        media = read_media(response.headers)
+    except Malformed:
+        return Reading.NOTHING
+    return Reading.WHOLE if media in (Media.JSON, Media.TEXT) else Reading.NOTHING
+
+
+def _undone(headers: Headers) -> tuple[str, ...]:
+    """The headers that are wrong once the encoding is undone. Raises: Malformed."""
+    read_coding(headers)
+    return tuple({"content-encoding"}.intersection(headers.names()))
 
 
 def _namespace(exchange: Exchange) -> str:
@@ -127,9 +218,10 @@ def redact_text(text: str, style: str = "mask", config: PIIDetectorConfig | None
     Raises:
         ConfigError: `config` or `style` cannot be used.
     """
-    writers: dict[str, Writer] = {"mask": mask, "delete": delete}
+    placeholders = Placeholders(done(present(text, escaped=False)))
+    writers: dict[str, Writer] = {"mask": mask, "delete": delete, "placeholder": placeholders.write}
     if mac is not None:
-        writers["hash"] = hashing(mac, escaped=False)
+        writers["hash"] = hashing(mac)
     if style not in writers:
         raise ConfigError(f"a text cannot be redacted with the style {style!r}: choose one of {', '.join(writers)}")
     return splice(text, done(Text(text).edits(scan_text(text, config), writers[style])))

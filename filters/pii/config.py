@@ -1,18 +1,32 @@
 """The configuration of `PIIDetector:v1` (DESIGN section 7), and what is made of it once."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from extproc import Phase
 from extproc.errors import ConfigError, Place
 from extproc.schema import Model
+from extproc_filters.pii.models import NamedModel, load
 from extproc_filters.pii.paths import Path, read_path
 from extproc_filters.pii.scanner import ENTITIES, Pattern, Scanner, UnsupportedExpression
 
 Style = Literal["mask", "delete", "hash", "placeholder", "block"]
 Name = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 Score = Annotated[float, Field(ge=0, le=1)]
+Part = Literal["body", "query", "path", "headers"]
+
+SCANNED: Final[Mapping[Phase, tuple[Part, ...]]] = MappingProxyType(
+    {
+        Phase.REQUEST_HEADERS: ("query", "headers"),
+        Phase.REQUEST_BODY: ("body", "query"),
+        Phase.RESPONSE_BODY: ("body",),
+    }
+)
+"""What is scanned in each phase, if `scan` does not say."""
 
 
 class OwnPattern(Model):
@@ -33,7 +47,9 @@ class HashKey(Model):
 
 
 class PIIDetectorConfig(Model):
-    """What is looked for, where, and what is put in its place. `maxBodyBytes` are decoded bytes."""
+    """What is looked for, where, and what is put in its place. `maxBodyBytes` are decoded bytes. `scan` is what SCANNED says
+    unless it is written.
+    """
 
     entities: list[str] | None = None
     redaction_style: Style = "mask"
@@ -43,7 +59,7 @@ class PIIDetectorConfig(Model):
     allow_list: list[str] = Field(default=[])
     fields: list[str] = Field(default=[])
     mode: Literal["enforce", "detect"] = "enforce"
-    scan: list[Literal["body", "query", "path", "headers"]] = Field(default=["body", "query"])
+    scan: list[Part] | None = None
     unknown_body: Literal["pass", "deny"] | None = None
     hash_key: HashKey | None = None
     restore: bool = False
@@ -54,20 +70,33 @@ def refuse(field: str, message: str) -> ConfigError:
     return ConfigError(message, Place(field=f"config.{field}"))
 
 
-def check_served(config: PIIDetectorConfig) -> None:
-    """Raises: ConfigError, for what this version knows but does not do."""
-    later = {
-        "redactionStyle": config.redaction_style == "placeholder",
-        "restore": config.restore,
-        "modelRef": config.model_ref is not None,
-        "scan": "headers" in config.scan,
-    }
-    names = {"redactionStyle": "placeholder", "restore": "true", "modelRef": "a model", "scan": "headers"}
-    for field, asked in later.items():
-        if asked:
-            raise refuse(field, f"{names[field]} is not served by this version")
-    if "body" not in config.scan:
-        raise refuse("scan", "body is missing: in the phase request-body the body is always scanned")
+def scanned(config: PIIDetectorConfig, phase: Phase) -> frozenset[Part]:
+    """What is scanned in `phase`. Raises: ConfigError, for what cannot be there."""
+    parts = frozenset(SCANNED[phase] if config.scan is None else config.scan)
+    if phase is Phase.REQUEST_HEADERS and "body" in parts:
+        raise refuse(
+            "scan", "there is no body in the phase request-headers: write phase request-body, or path, query, headers"
+        )
+    if phase is not Phase.REQUEST_HEADERS and "body" not in parts:
+        raise refuse("scan", f"body is missing: in the phase {phase} the body is always scanned")
+    if phase is Phase.RESPONSE_BODY and parts != {"body"}:
+        raise refuse("scan", "in the phase response-body there is nothing to scan but the body")
+    if not parts:
+        raise refuse("scan", "it names nothing: write path, query or headers")
+    return parts
+
+
+def check_style(config: PIIDetectorConfig, phase: Phase) -> None:
+    """Raises: ConfigError, for a style that the phase does not have."""
+    style = config.redaction_style
+    if config.restore and style != "placeholder":
+        raise refuse("restore", f"it needs redactionStyle placeholder: what {style} has replaced cannot be put back")
+    if config.restore and phase is not Phase.REQUEST_BODY:
+        raise refuse("restore", f"it belongs to the phase request-body, whose answers it restores; not to {phase}")
+    if style == "placeholder" and phase is Phase.RESPONSE_BODY:
+        raise refuse("redactionStyle", "placeholder is for requests: for an answer write mask, delete, hash or block")
+    if style == "hash" and config.hash_key is None:
+        raise refuse("hashKey", "redactionStyle hash needs a key: {source: ..., path: ..., field: ...}")
 
 
 def scanner_of(config: PIIDetectorConfig) -> Scanner:
@@ -77,6 +106,7 @@ def scanner_of(config: PIIDetectorConfig) -> Scanner:
         patterns=[_pattern(index, own) for index, own in enumerate(config.patterns)],
         threshold=config.confidence_threshold,
         allowed=config.allow_list,
+        models=_models(config),
     )
 
 
@@ -86,6 +116,15 @@ def paths_of(config: PIIDetectorConfig) -> tuple[Path, ...]:
         return tuple(read_path(written) for written in config.fields)
     except ValueError as error:
         raise refuse("fields", str(error)) from None
+
+
+def _models(config: PIIDetectorConfig) -> list[NamedModel]:
+    if config.model_ref is None:
+        return []
+    try:
+        return [load(config.model_ref)]
+    except ConfigError as error:
+        raise refuse("modelRef", error.message) from None
 
 
 def _entity(name: str) -> str:

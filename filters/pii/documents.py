@@ -10,7 +10,7 @@ from extproc_filters.pii.findings import Finding, shared
 from extproc_filters.pii.jsonedit import Level, Origin, settle, within
 from extproc_filters.pii.jsontext import KEY, MOST, Token, parse, tokens
 from extproc_filters.pii.media import Media
-from extproc_filters.pii.paths import Path, any_covers, exempt, is_llm_request
+from extproc_filters.pii.paths import ANSWER, REQUEST, Exempt, Path, any_covers, is_llm_answer, is_llm_request
 from extproc_filters.pii.recognizer import Span
 from extproc_filters.pii.work import FEW, STEPS, Work
 
@@ -38,8 +38,15 @@ class Document(Protocol):
         ...
 
 
-def read(media: Media, text: str, fields: tuple[Path, ...] = ()) -> Work[Document]:
-    """The document that `text` is.
+def read(
+    media: Media,
+    text: str,
+    fields: tuple[Path, ...] = (),
+    *,
+    answer: bool = False,
+    spared: frozenset[Path] = frozenset(),
+) -> Work[Document]:
+    """The document that `text` is, of a request or of an `answer`; nothing is changed at the places in `spared`.
 
     Raises:
         Malformed: it is not what `media` says.
@@ -47,7 +54,10 @@ def read(media: Media, text: str, fields: tuple[Path, ...] = ()) -> Work[Documen
     """
     match media:
         case Media.JSON:
-            return Json(text, fields, llm=is_llm_request(parse(text)))
+            document = parse(text)
+            known = is_llm_answer(document) if answer else is_llm_request(document)
+            exempt = (ANSWER if answer else REQUEST) if known else None
+            return Json(text, fields, exempt, spared)
         case Media.FORM:
             return (yield from _form(text))
         case Media.TEXT:
@@ -70,15 +80,17 @@ class Text:
 
 
 class Json:
-    """A JSON document: strings, member names and numbers; where `fields` say, or everywhere but in the places that requests
-    to LLM APIs (`llm`) have for models, roles, types and ids.
+    """A JSON document: strings, member names and numbers; where `fields` say, or everywhere but where LLM APIs have models,
+    roles, types and ids (`exempt`); and not at the places in `spared`.
     """
 
     escaped = True
 
-    def __init__(self, text: str, fields: tuple[Path, ...], *, llm: bool) -> None:
+    def __init__(
+        self, text: str, fields: tuple[Path, ...], exempt: Exempt | None = None, spared: frozenset[Path] = frozenset()
+    ) -> None:
         self.text = text
-        self._fields, self._llm = fields, llm
+        self._fields, self._exempt, self._spared = fields, exempt, spared
 
     def edits(self, findings: list[Finding], writer: Writer) -> Work[list[Edit]]:
         found = yield from tokens(self.text, keep=bool(findings))
@@ -89,9 +101,13 @@ class Json:
         return splice(self.text, edits)
 
     def _wanted(self, token: Token) -> bool:
+        if self._spared and token.kind != KEY and token.place in self._spared:
+            return False
         if self._fields:
             return any_covers(self._fields, token.place)
-        return not (self._llm and token.kind != KEY and exempt(token.place, self.text[token.start : token.end]))
+        if self._exempt is None or token.kind == KEY:
+            return True
+        return not self._exempt(token.place, self.text[token.start : token.end])
 
 
 class Form:

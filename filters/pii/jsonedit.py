@@ -67,26 +67,30 @@ def settle(level: Level, findings: list[Finding], wanted: Callable[[Token], bool
 
 def within(text: str, origin: Origin, depth: int, findings: list[Finding], sheet: Sheet) -> Work[list[Edit]]:
     """The edits for findings in `text`, which is a document of its own or just a text."""
-    if depth < INNERMOST and INSIDE.match(text) and _is_document(text):
+    if depth < INNERMOST and INSIDE.match(text) and is_document(text):
         inner = yield from tokens(text, strict=False)
         return (yield from settle(Level(text, inner, origin, depth, sheet), findings))
+    return (yield from _spliced(depth, findings, sheet))
+
+
+def _spliced(depth: int, findings: list[Finding], sheet: Sheet) -> Work[list[Edit]]:
     edits: list[Edit] = []
     for start in range(0, len(findings), STEPS):
         if start:
             yield
-        edits += [sheet.edit(finding) for finding in findings[start : start + STEPS]]
+        edits += [sheet.edit(finding, depth) for finding in findings[start : start + STEPS]]
     return edits
 
 
 def _token(level: Level, token: Token, pieces: list[Finding]) -> Work[list[Edit]]:
     if token.kind == NUMBER:
-        text = f"{level.quote}{level.sheet.written(pieces[0])}{level.quote}"
+        text = f"{level.quote}{level.sheet.written(pieces[0], level.depth)}{level.quote}"
         return [Edit(*level.span(token), text, pieces[0].entity)]
     content = level.text[token.start : token.end]
     if level.depth and "\\" in content:
         pieces = _on_units(level, token, pieces)
     if not INSIDE.match(content):
-        return (yield from within("", level.origin, INNERMOST, pieces, level.sheet))
+        return (yield from _spliced(level.depth + 1, pieces, level.sheet))
     text, layer = content, None
     if "\\" in content:
         text, layer = yield from unescape(content)
@@ -158,7 +162,7 @@ class Names:
         return suffix
 
 
-def _is_document(text: str) -> bool:
+def is_document(text: str) -> bool:
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 Step = str | int | None
@@ -79,15 +80,52 @@ NAME: Final = re.compile(r"[a-z_]{1,40}")
 IDENTIFIER: Final = re.compile(r"[\w.:/-]{1,256}", re.ASCII)
 
 
-def exempt(place: Path, value: str) -> bool:
-    """Whether `value`, found at `place` in a request to an LLM API, is a role, a type, a model or an id. It must look like
-    one, too: a sentence does not pass because somebody wrote it there.
-    """
-    if any(len(path) == len(place) and covers(path, place) for path in NAMES):
-        return NAME.fullmatch(value) is not None
-    return any(len(path) == len(place) and covers(path, place) for path in IDENTIFIERS) and bool(
-        IDENTIFIER.fullmatch(value)
-    )
+@dataclass(frozen=True, slots=True)
+class Exempt:
+    """Places of roles and types, and of models, ids and times."""
+
+    names: tuple[Path, ...]
+    identifiers: tuple[Path, ...]
+
+    def __call__(self, place: Path, value: str) -> bool:
+        """Whether `value`, found at `place`, is a role, a type, a model or an id. It must look like one, too: a sentence does
+        not pass because somebody wrote it there.
+        """
+        if any(len(path) == len(place) and covers(path, place) for path in self.names):
+            return NAME.fullmatch(value) is not None
+        return any(len(path) == len(place) and covers(path, place) for path in self.identifiers) and bool(
+            IDENTIFIER.fullmatch(value)
+        )
+
+
+REQUEST: Final = Exempt(NAMES, IDENTIFIERS)
+ANSWER: Final = Exempt(
+    _table(
+        "$.object", "$.type", "$.role", "$.status", "$.stop_reason", "$.choices[*].finish_reason", "$.content[*].type",
+        "$.choices[*].message.role", "$.choices[*].delta.role", "$.choices[*].message.tool_calls[*].type",
+        "$.choices[*].delta.tool_calls[*].type", "$.output[*].type", "$.output[*].role", "$.output[*].status",
+        "$.output[*].content[*].type", "$.delta.type", "$.delta.stop_reason", "$.message.type", "$.message.role",
+        "$.content_block.type", "$.response.object", "$.response.status", "$.item.type", "$.item.role", "$.item.status",
+        "$.part.type",
+    ),
+    _table(
+        "$.id", "$.model", "$.created", "$.created_at", "$.system_fingerprint", "$.responseId", "$.modelVersion", "$.item_id",
+        "$.choices[*].message.tool_calls[*].id", "$.choices[*].delta.tool_calls[*].id", "$.content[*].id", "$.type",
+        "$.output[*].id", "$.output[*].call_id", "$.message.id", "$.message.model", "$.content_block.id", "$.response.id",
+        "$.response.model", "$.response.created_at", "$.response.output[*].id", "$.response.output[*].call_id",
+        "$.item.id", "$.item.call_id", "$.previous_response_id", "$.obfuscation",
+    ),
+)  # fmt: skip
+
+
+def is_llm_answer(document: object) -> bool:
+    """The same APIs: an answer, or an event of one."""
+    if not isinstance(document, dict):
+        return False
+    if any(isinstance(document.get(name), list) for name in ("choices", "candidates", "output")):
+        return True
+    kind = document.get("type")
+    return isinstance(kind, str) and kind.startswith(("message", "content_block_", "response."))
 
 
 def is_llm_request(document: object) -> bool:

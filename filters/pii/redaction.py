@@ -1,19 +1,21 @@
 """One body on its way through the detector."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from extproc import Continue, Verdict
 from extproc.core.verdict import deny
 from extproc.errors import Malformed
+from extproc_filters.pii.answers import Assigned
 from extproc_filters.pii.decoding import Intake
-from extproc_filters.pii.documents import read
+from extproc_filters.pii.documents import Document, read
 from extproc_filters.pii.edits import Edit, Writer, count
-from extproc_filters.pii.findings import merge
+from extproc_filters.pii.findings import Finding, merge
 from extproc_filters.pii.media import Coding, Media
 from extproc_filters.pii.paths import Path
+from extproc_filters.pii.placeholders import Placeholders, present
 from extproc_filters.pii.scanner import Scanner
 from extproc_filters.pii.work import SLICE, Work
 
@@ -23,28 +25,33 @@ MARK: Final = "\ufeff"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to do with the findings of one body: `edit` it, `block` it, or neither (only count)."""
+    """What to do with the findings of one body: `edit` it, `block` it, or neither (only count). `writer` None: placeholders,
+    and with `restore` the answer gets the values back. `answer`: it is the body of an answer.
+    """
 
     scanner: Scanner
-    writer: Writer
+    writer: Writer | None
     fields: tuple[Path, ...] = ()
     edit: bool = True
     block: bool = False
+    restore: bool = False
+    answer: bool = False
 
 
 @dataclass(slots=True)
 class Redaction:
-    """A BodyTransformer: it takes the whole body, then gives back what may leave. `headers` are the names that the request
-    has; `limit` is in decoded bytes.
+    """A BodyTransformer: it takes the whole body, then gives back what may leave. `limit` is in decoded bytes; `target` is the
+    rest of the request in which a placeholder could have been already.
     """
 
     task: Task
     media: Media
     coding: Coding | None
     limit: int
-    headers: Collection[str] = ()
+    target: str = field(default="", repr=False)
     found: Counter[str] = field(default_factory=Counter)
     _intake: Intake = field(init=False)
+    _assigned: Placeholders | None = None
 
     def __post_init__(self) -> None:
         self._intake = Intake(self.coding, self.limit)
@@ -64,9 +71,10 @@ class Redaction:
 
     def conclude(self) -> Verdict:
         if self.task.block and self.found:
-            return deny("pii_blocked", f"the body holds {', '.join(sorted(self.found))}")
-        coding = tuple({"content-encoding"}.intersection(self.headers))
-        return Continue(remove_headers=coding, report=dict(sorted(self.found.items())))
+            holds = "the answer holds" if self.task.answer else "the body holds"
+            return deny("pii_blocked", f"{holds} {', '.join(sorted(self.found))}")
+        report = dict(sorted(self.found.items()))
+        return Continue(report=report, state=Assigned(self._assigned, report) if self._assigned else None)
 
     def _work(self, result: list[bytes]) -> Work[None]:
         body = self._intake.whole()
@@ -80,11 +88,23 @@ class Redaction:
             text = body.decode("utf-8")
         except UnicodeDecodeError:
             raise Malformed("the body is not UTF-8") from None
-        document = yield from read(self.media, text.removeprefix(MARK), self.task.fields)
+        document = yield from read(self.media, text.removeprefix(MARK), self.task.fields, answer=self.task.answer)
         found = yield from self.task.scanner.find(document.text, escaped=document.escaped)
         findings = yield from merge(found)
-        edits = yield from document.edits(findings, self.task.writer)
+        writer = self.task.writer or (yield from self._assigning(document, findings))
+        edits = yield from document.edits(findings, writer)
         if not edits or not self.task.edit:
             return edits, None
         written = document.write(edits)
         return edits, (MARK + written if text.startswith(MARK) else written).encode()
+
+    def _assigning(self, document: Document, findings: list[Finding]) -> Work[Writer]:
+        """What gives placeholders, none of which is in the request already."""
+        taken: frozenset[str] = frozenset()
+        if findings and self.task.edit:
+            in_body = yield from present(document.text, escaped=document.escaped)
+            taken = in_body | (yield from present(self.target, escaped=False))
+        placeholders = Placeholders(taken)
+        if self.task.restore and self.task.edit:
+            self._assigned = placeholders
+        return placeholders.write

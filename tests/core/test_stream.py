@@ -271,6 +271,21 @@ def test_a_large_piece_goes_in_slices() -> None:
     assert max(sizes) <= 64 * 1024
 
 
+def test_one_that_is_behind_goes_on_after_a_pause() -> None:
+    class Slow(Lines):
+        behind = False
+
+        def feed(self, chunk: bytes) -> bytes:
+            self.held += chunk
+            leaves, self.held = self.held[:3], self.held[3:]
+            self.behind = bool(self.held)
+            return leaves
+
+    begun = talk(answering(Streams(transformer_=Slow())))
+    begun.say(response(200, SSE))
+    assert begun.stream(response_body(b"12345678", end=False)) == [go_on(body=b"12345678", end=False)]
+
+
 # A body that is ended
 
 

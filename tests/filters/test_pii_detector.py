@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from extproc import Continue, Phase, Respond
-from extproc.core.filter import BodyFilter, Filter
+from extproc.core.filter import BodyFilter, Filter, Streaming
+from extproc.core.link import Link
 from extproc.core.peer import Peer
 from extproc.errors import Cause, ConfigError, Malformed, TooLarge, Unavailable
 from extproc.testing import body, caller, chain, context, exchange, go_on, headers, immediate, link, play, run
@@ -27,9 +28,13 @@ SECRETS = {"keys": {"hash/pii/key": "a key for hashing", "hash/other/key": "anot
 PEER = Peer("system:serviceaccount:ai:default", namespace="ai", service_account="default")
 
 
-def detector(fail_open: bool = False, **config: Any) -> PIIDetector:
-    outside = context(phase=Phase.REQUEST_BODY, fail_open=fail_open, secrets=SECRETS)
+def detector(fail_open: bool = False, phase: Phase = Phase.REQUEST_BODY, **config: Any) -> PIIDetector:
+    outside = context(phase=phase, fail_open=fail_open, secrets=SECRETS)
     return PIIDetector(PIIDetector.Config.model_validate(config), outside)
+
+
+def at_body(*given: Any, **config: Any) -> Link:
+    return link(detector(*given, **config), phase=Phase.REQUEST_BODY)
 
 
 def ask(sent: bytes, fields: Any = JSON, filter: PIIDetector | None = None, **given: Any) -> tuple[Any, bytes]:  # noqa: A002
@@ -48,16 +53,19 @@ def ask(sent: bytes, fields: Any = JSON, filter: PIIDetector | None = None, **gi
 def test_is_a_body_filter_of_the_request_body() -> None:
     assert isinstance(detector(), BodyFilter)
     assert isinstance(detector(), Filter)
-    assert PIIDetector.phases == {Phase.REQUEST_BODY}
+    assert isinstance(detector(), Streaming)
+    assert PIIDetector.phases == {Phase.REQUEST_HEADERS, Phase.REQUEST_BODY, Phase.RESPONSE_BODY}
+    assert detector().follow_ups == frozenset()
+    assert detector(redactionStyle="placeholder", restore=True).follow_ups == {Phase.RESPONSE_BODY}
     assert detector(maxBodyBytes=5).max_body_bytes == 5
 
 
 def test_a_conversation() -> None:
     events = headers({**JSON, "content-length": str(len(SENT))}), body(SENT)
-    assert play(chain(detector()), *events) == [go_on(), go_on(body=LEAVES, set={"content-length": str(len(LEAVES))})]
-    assert play(chain(detector(redactionStyle="block")), *events) == [go_on(), immediate(403, "pii_blocked")]
+    assert play(chain(at_body()), *events) == [go_on(), go_on(body=LEAVES, set={"content-length": str(len(LEAVES))})]
+    assert play(chain(at_body(redactionStyle="block")), *events) == [go_on(), immediate(403, "pii_blocked")]
     nothing = body(b'{"a":"b"}')
-    assert play(chain(detector()), headers(JSON), nothing) == [go_on(), go_on()]
+    assert play(chain(at_body()), headers(JSON), nothing) == [go_on(), go_on()]
 
 
 def test_it_reports_numbers_and_no_values() -> None:
@@ -147,7 +155,7 @@ def test_bodies_of_an_unknown_type(fields: dict[str, str]) -> None:
 def test_an_empty_body_is_fine_whatever_its_type() -> None:
     for fields in ({}, JSON, {"content-type": "image/png"}, {**JSON, "content-encoding": "zstd"}):
         assert ask(b"", fields) == (Continue(), b"")
-    assert play(chain(detector()), headers(method="GET", end=True)) == [go_on()]
+    assert play(chain(at_body()), headers(method="GET", end=True)) == [go_on()]
 
 
 @pytest.mark.parametrize(
@@ -195,9 +203,9 @@ def test_too_much() -> None:
 
 def test_failures_are_the_engine_s_to_answer() -> None:
     deep, broken = b"[" * 65 + b"]" * 65, b"{"
-    assert play(chain(detector()), headers(JSON), body(deep))[1] == immediate(413, "body_too_large")
-    assert play(chain(detector()), headers(JSON), body(broken))[1] == immediate(400, "body_malformed")
-    lenient = chain(link(detector(fail_open=True), fail_open=[Cause.MALFORMED]))
+    assert play(chain(at_body()), headers(JSON), body(deep))[1] == immediate(413, "body_too_large")
+    assert play(chain(at_body()), headers(JSON), body(broken))[1] == immediate(400, "body_malformed")
+    lenient = chain(link(detector(fail_open=True), phase=Phase.REQUEST_BODY, fail_open=[Cause.MALFORMED]))
     assert play(lenient, headers(JSON), body(broken))[1] == go_on()
 
 
@@ -205,9 +213,9 @@ def test_an_encoded_body_goes_on_decoded() -> None:
     fields = {**JSON, "content-encoding": "gzip", "etag": '"x"', "content-digest": "sha-256=:x:"}
     gone = {"content-encoding", "etag", "content-digest"}
     for sent, leaves in ((SENT, LEAVES), (b'{"a":1}', b'{"a":1}')):
-        answers = play(chain(detector()), headers(fields), body(gzip.compress(sent)))
+        answers = play(chain(at_body()), headers(fields), body(gzip.compress(sent)))
         assert answers[1] == go_on(body=leaves, removed=gone)
-    assert play(chain(detector()), headers({**JSON, "etag": '"x"'}), body(b'{"a":1}'))[1] == go_on()
+    assert play(chain(at_body()), headers({**JSON, "etag": '"x"'}), body(b'{"a":1}'))[1] == go_on()
 
 
 def test_a_byte_order_mark_stays() -> None:
@@ -283,10 +291,9 @@ def test_two_exchanges_at_once_do_not_see_each_other() -> None:
 @pytest.mark.parametrize(
     ("config", "place", "message"),
     [
-        ({"redactionStyle": "placeholder"}, "config.redactionStyle", "not served by this version"),
-        ({"restore": True}, "config.restore", "not served by this version"),
-        ({"modelRef": "x"}, "config.modelRef", "not served by this version"),
-        ({"scan": ["body", "headers"]}, "config.scan", "not served by this version"),
+        ({"restore": True}, "config.restore", "what mask has replaced cannot be put back"),
+        ({"restore": True, "redactionStyle": "hash", "hashKey": HASH_KEY}, "config.restore", "cannot be put back"),
+        ({"modelRef": "x"}, "config.modelRef", "there is no model 'x'"),
         ({"scan": ["query"]}, "config.scan", "always scanned"),
         ({"entities": ["EMAIL_ADRESS"]}, "config.entities", "did you mean EMAIL_ADDRESS?"),
         ({"entities": ["FOO"]}, "config.entities", "known are"),
@@ -353,7 +360,7 @@ def test_nothing_found_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_with_a_peer_in_a_chain() -> None:
-    hashing = detector(redactionStyle="hash", hashKey=HASH_KEY)
+    hashing = at_body(redactionStyle="hash", hashKey=HASH_KEY)
     answers = play(chain(caller(PEER), hashing, authentication=True), headers(JSON), body(SENT))
     assert b"[EMAIL_ADDRESS:" in (answers[1].body or b"")  # type: ignore[union-attr]
 

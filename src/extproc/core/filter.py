@@ -55,7 +55,11 @@ class BodyTransformer(Protocol):
     """One body, as it passes. Written once for buffered and streamed bodies; made anew for each exchange."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take at most 64 KiB and give what may leave already. Raises: Failure, EndOfBody."""
+        """Take at most 64 KiB and give what may leave already. Whoever has more work to do on it than fits a slice has an
+        attribute `behind` that is true then, and is fed nothing, after a pause, until it is not.
+
+        Raises: Failure, EndOfBody.
+        """
         ...
 
     def finish(self) -> Iterable[bytes]:

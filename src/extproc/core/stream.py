@@ -46,6 +46,11 @@ class Stage:
         given = self.transformer.feed(piece)
         return self._given(piece if self.watches else given)
 
+    @property
+    def behind(self) -> bool:
+        """Whether it has more work to do on what it has."""
+        return not self.passes and getattr(self.transformer, "behind", False)
+
     def rest(self) -> Iterator[bytes]:
         """What is left at the end, in slices of work. Raises: what the transformer raises."""
         if self.passes:
@@ -119,20 +124,26 @@ class Pipe:
         """`data` through the stages from `index` on."""
         if index == len(self.stages):
             return data
-        stage = self.stages[index]
         given: list[bytes] = []
         for start in range(0, len(data), SLICE):
             if start:
                 await turn.pace.pause()
-            if self.ended:
-                break
-            try:
-                piece = self._run(stage, partial(stage.feed, data[start : start + SLICE]), turn) or b""
-            except EndOfBody as end:
-                given.append(await self._end(index, end.last, turn))
-            else:
-                given.append(await self._push(index + 1, piece, turn))
+            given.append(await self._slice(index, data[start : start + SLICE], turn))
+            while self.stages[index].behind and not self.ended:
+                await turn.pace.pause()
+                given.append(await self._slice(index, b"", turn))
         return b"".join(given)
+
+    async def _slice(self, index: int, data: bytes, turn: Turn) -> bytes:
+        """At most SLICE bytes through the stages from `index` on."""
+        if self.ended:
+            return b""
+        stage = self.stages[index]
+        try:
+            piece = self._run(stage, partial(stage.feed, data), turn) or b""
+        except EndOfBody as end:
+            return await self._end(index, end.last, turn)
+        return await self._push(index + 1, piece, turn)
 
     async def _end(self, index: int, last: bytes, turn: Turn) -> bytes:
         """The stage at `index` ends the body with `last`; those behind it finish what they have."""

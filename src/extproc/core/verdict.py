@@ -61,7 +61,7 @@ DENIALS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "backend_mismatch": (403, "The destination does not match the policy for this request."),
         "no_credential": (403, "There is no credential for this workload and destination."),
         "key_unresolved": (403, "A rate limit for this request could not be applied."),
-        "pii_blocked": (403, "The request contains personal data that may not leave."),
+        "pii_blocked": (403, "The request or its answer holds personal data that may not pass."),
         "body_unsupported": (415, "The content type of the body is not one that the gateway can inspect."),
         "rate_limited": (429, "Too many requests."),
         "policy_unavailable": (503, "A policy could not be evaluated. Try again later."),

@@ -1,0 +1,197 @@
+"""The texts that event streams of LLM APIs bring in pieces: OpenAI (chat, completions, responses), Anthropic, Gemini.
+
+Recognised by the shape of each event, not by the host: gateways and local servers speak the same dialects.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from extproc_filters.pii.paths import Path
+
+Stream = tuple[str | int, ...]
+"""Which text of the answer: the dialect's own numbers and names. One that begins another holds it."""
+
+MOST_DELTAS: Final = 256
+"""Pieces of texts that one event may bring."""
+
+LONGEST_NAME: Final = 256
+"""Characters of a name or an id by which texts are told apart."""
+
+SCALARS: Final = (str, int, float, bool, type(None))
+KEPT: Final = frozenset({"index", "type", "thought", "finish_reason", "logprobs"})
+"""What goes with a piece below the top of an event, besides what is on the way to it. An id or a name would be added to the one
+that came before.
+"""
+
+NOT_REPEATED: Final = frozenset({"usage", "usageMetadata", "obfuscation"})
+
+
+class Delta(NamedTuple):
+    """A piece of a text: where it stands in the event, and of which text it is one. `document`: that text is JSON."""
+
+    place: Path
+    stream: Stream
+    document: bool
+
+
+class Said(NamedTuple):
+    """What an event brings, and which texts have ended with it (or before it, where it brings nothing of them)."""
+
+    deltas: tuple[Delta, ...] = ()
+    ended: tuple[Stream, ...] = ()
+
+
+ALL: Final = ((),)
+"""Every text."""
+
+
+def read(event: object) -> Said:
+    """What `event`, a parsed one, brings. Of an unknown shape: nothing."""
+    if not isinstance(event, dict):
+        return Said()
+    kind = event.get("type")
+    if isinstance(event.get("choices"), list):
+        return _choices(event["choices"])
+    if isinstance(event.get("candidates"), list):
+        return _candidates(event["candidates"])
+    if not isinstance(kind, str):
+        return Said()
+    return _responses(event, kind) if kind.startswith("response.") else _anthropic(event, kind)
+
+
+def text_at(event: Any, place: Path) -> str:
+    """The string at `place`, which `read` found."""
+    for step in place:
+        event = event[step]
+    return str(event)
+
+
+def alone(event: Mapping[str, Any], place: Path, text: str) -> dict[str, Any]:
+    """An event in the shape of `event` that brings nothing but `text`, at `place`."""
+    top = {name: value for name, value in event.items() if _is_short(value) and name not in NOT_REPEATED}
+    if isinstance(event.get("logprobs"), list):
+        top["logprobs"] = []
+    return {**top, **_pruned(event, place, text)}
+
+
+def place_alone(place: Path) -> Path:
+    """Where the text stands in what `alone` makes: the lists on the way to it have one item left."""
+    return tuple(0 if isinstance(step, int) else step for step in place)
+
+
+def _pruned(event: Any, place: Path, text: str) -> Any:
+    step, rest = place[0], place[1:]
+    inner = _pruned(event[step], rest, text) if rest else text
+    if isinstance(event, list):
+        return [inner]
+    kept = {name: event[name] for name in KEPT if name in event and _is_short(event[name])}
+    if "finish_reason" in kept:
+        kept["finish_reason"] = None
+    if step in ("function", "custom"):
+        kept.pop("type", None)
+    if step == "parts" and _is_short(event.get("role", [])):
+        kept["role"] = event["role"]
+    return {**kept, str(step): inner}
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, SCALARS) and not (isinstance(value, str) and len(value) > LONGEST_NAME)
+
+
+def _choices(choices: list[Any]) -> Said:
+    """OpenAI chat completions and completions: deltas of choices, until a `finish_reason`."""
+    deltas: list[Delta] = []
+    ended: list[Stream] = []
+    for at, choice in _objects(choices):
+        stream = ("choice", _index(choice, at))
+        deltas += _strings(choice, ("choices", at), stream, ("text",))
+        if isinstance(delta := choice.get("delta"), dict):
+            names = tuple(name for name in delta if name != "role")
+            deltas += _strings(delta, ("choices", at, "delta"), stream, names)
+            deltas += _calls(delta, ("choices", at, "delta"), stream)
+        if choice.get("finish_reason") is not None:
+            ended.append(stream)
+    return Said(tuple(deltas), tuple(ended))
+
+
+def _calls(delta: Mapping[str, Any], place: Path, stream: Stream) -> Iterator[Delta]:
+    if isinstance(function := delta.get("function_call"), dict):
+        yield from _strings(function, (*place, "function_call"), (*stream, "call"), ("arguments",), document=True)
+    calls = delta.get("tool_calls")
+    for at, call in _objects(calls if isinstance(calls, list) else []):
+        for name, field, document in (("function", "arguments", True), ("custom", "input", False)):
+            if isinstance(inner := call.get(name), dict):
+                which = (*stream, "call", _index(call, at))
+                yield from _strings(inner, (*place, "tool_calls", at, name), which, (field,), document=document)
+
+
+def _candidates(candidates: list[Any]) -> Said:
+    """Gemini: parts of candidates, until a `finishReason`. Its function calls come whole."""
+    deltas: list[Delta] = []
+    ended: list[Stream] = []
+    for at, candidate in _objects(candidates):
+        stream = ("candidate", _index(candidate, at))
+        content = candidate.get("content")
+        parts = content.get("parts") if isinstance(content, dict) else None
+        for number, part in _objects(parts if isinstance(parts, list) else []):
+            place = ("candidates", at, "content", "parts", number)
+            deltas += _strings(part, place, (*stream, int(part.get("thought") is True)), ("text",))
+        if candidate.get("finishReason") is not None:
+            ended.append(stream)
+    return Said(tuple(deltas), tuple(ended))
+
+
+def _responses(event: Mapping[str, Any], kind: str) -> Said:
+    """OpenAI responses: `response.output_text.delta` and its like bring pieces, `.done` the whole."""
+    what, _, verb = kind.rpartition(".")
+    numbers = tuple(_name(event, name) for name in ("output_index", "content_index", "summary_index"))
+    stream = ("output", *numbers[:1], what, *numbers[1:], _name(event, "item_id"))
+    if verb == "delta":
+        document = what.endswith("call_arguments")
+        return Said(tuple(_strings(event, (), stream, ("delta",), document=document, add=False)))
+    if kind == "response.output_item.done":
+        return Said((), (("output", *numbers[:1]),))
+    if verb == "done":
+        return Said((), (stream,))
+    return Said((), ALL if verb in ("completed", "incomplete", "failed", "cancelled") else ())
+
+
+def _anthropic(event: Mapping[str, Any], kind: str) -> Said:
+    """Anthropic messages: deltas of content blocks, until `content_block_stop`."""
+    stream = ("block", _index(event, 0))
+    delta = event.get("delta")
+    if kind == "content_block_delta" and isinstance(delta, dict):
+        found = [*_strings(delta, ("delta",), stream, ("text", "thinking"))]
+        found += _strings(delta, ("delta",), stream, ("partial_json",), document=True)
+        return Said(tuple(found))
+    if kind == "content_block_stop":
+        return Said((), (stream,))
+    return Said((), ALL if kind in ("message_delta", "message_stop", "error") else ())
+
+
+def _strings(
+    found: Mapping[str, Any],
+    place: Path,
+    stream: Stream,
+    names: tuple[str, ...],
+    *,
+    document: bool = False,
+    add: bool = True,
+) -> Iterator[Delta]:
+    for name in names:
+        if isinstance(found.get(name), str) and len(name) <= LONGEST_NAME:
+            yield Delta((*place, name), (*stream, name) if add else stream, document)
+
+
+def _objects(found: list[Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    return ((at, each) for at, each in enumerate(found[:MOST_DELTAS]) if isinstance(each, dict))
+
+
+def _index(found: Mapping[str, Any], otherwise: int) -> int:
+    index = found.get("index")
+    return index if isinstance(index, int) else otherwise
+
+
+def _name(found: Mapping[str, Any], name: str) -> str | int:
+    value = found.get(name)
+    return value if isinstance(value, str | int) and _is_short(value) else ""
