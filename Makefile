@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 XDS    := $(VENV)/xds-protos
 
 .DEFAULT_GOAL := help
-.PHONY: help setup redis envtest run run-real test check format protos bench bench-setup clean
+.PHONY: help setup redis envtest run run-real test check format protos bench bench-quick bench-setup clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -52,11 +52,14 @@ format: $(STAMP) ## put the code into its form
 protos: $(STAMP) ## compile proto/ anew
 	@PYTHON=$(BIN)/python proto/generate.sh
 
-bench: $(STAMP) ## measure: the engine alone, and requests through Envoy with and without it
+bench: $(STAMP) ## measure everything, against Go and grpc.aio, into bench/results: twelve minutes
 	@$(BIN)/python -m bench
 
-bench-setup: ## install the load generators
-	@command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq wrk nghttp2-client; }
+bench-quick: $(STAMP) ## measure the most of it, in two minutes
+	@$(BIN)/python -m bench --quick
+
+bench-setup: ## install the load generators and build the Go baseline
+	@sh bench/setup.sh
 
 clean: ## remove what setup and the tests made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

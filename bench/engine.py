@@ -54,11 +54,17 @@ def measure() -> list[Cost]:
     return [*uvloop.run(_phases()), *_codec()]
 
 
+def nothing_engine() -> Engine:
+    """With FILTERS extensions in each phase that do nothing."""
+    return Engine(FixedPolicy(Selection(_nothing_chain())), PACE, Admission(), _unmasked, _untold)
+
+
 def _nothing_chain() -> Chain:
     return chain(*(link(Nothing(), f"{phase}-{n}", phase=phase) for phase in PHASES for n in range(FILTERS)))
 
 
-def _events() -> tuple[Event, ...]:
+def events() -> tuple[Event, ...]:
+    """An exchange of three phases."""
     fields = {f"x-header-{number}": f"value-{number}" * 4 for number in range(HEADERS - 4)}
     modes = (BodyMode.BUFFERED, BodyMode.BUFFERED)
     return (
@@ -70,9 +76,8 @@ def _events() -> tuple[Event, ...]:
 
 async def _phases() -> list[Cost]:
     """One exchange of three phases, over and over; each phase is timed apart, and the two clock readings are in it."""
-    engine = Engine(FixedPolicy(Selection(_nothing_chain())), PACE, Admission(), _unmasked, _untold)
-    events = _events()
-    rounds = [await _round(engine, events) for _ in range(ROUNDS + 1)][1:]  # the first warms up
+    engine, played = nothing_engine(), events()
+    rounds = [await _round(engine, played) for _ in range(ROUNDS + 1)][1:]  # the first warms up
     return [
         Cost(f"engine, {phase}", statistics.median(times), min(times))
         for phase, times in zip((*PHASES, "begin and close"), zip(*rounds, strict=True), strict=True)
@@ -101,7 +106,7 @@ async def _round(engine: Engine, events: tuple[Event, ...]) -> list[float]:
 
 def _codec() -> list[Cost]:
     """A request's headers in, an answer that sets two headers out; with and without the bytes on the wire."""
-    event = _events()[0]
+    event = events()[0]
     message = ProcessingRequest()
     for name, value in event.fields:
         if isinstance(value, bytes):

@@ -8,7 +8,8 @@ wrk.body = file:read("*a")
 file:close()
 
 function done(summary, latency)
-  local failed = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
-  io.write(string.format('\nBENCH {"requests": %d, "seconds": %.6f, "p50": %d, "p99": %d, "failed": %d, "refused": %d}\n',
-    summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99), failed, summary.errors.status))
+  local errors = summary.errors
+  local failed = errors.connect + errors.read + errors.write + errors.timeout + errors.status
+  io.write(string.format('\nBENCH {"requests": %d, "seconds": %.6f, "p50": %d, "p99": %d, "p999": %d, "failed": %d}\n',
+    summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99), latency:percentile(99.9), failed))
 end

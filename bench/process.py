@@ -2,35 +2,82 @@
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+ROOT = Path(__file__).parents[1]
+"""Where processes are started: they import `bench` from here."""
+
+GRACE = 15.0
+"""Seconds to end when it is told to."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of a process and its children, in MB: what is resident, and that with shared pages counted by share."""
+
+    rss: float
+    pss: float
 
 
 @contextmanager
-def running(argv: Sequence[str], log: Path) -> Iterator[int]:
+def running(argv: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Iterator[int]:
     """Start it, with its output in `log`; end it with the block. Gives its process id."""
-    with log.open("wb") as output, subprocess.Popen(argv, stdout=output, stderr=output) as process:
+    environ = {**os.environ, **(environment or {})}
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(argv, stdout=output, stderr=output, env=environ, cwd=ROOT) as process,
+    ):
         try:
             yield process.pid
         finally:
             process.terminate()
             try:
-                process.wait(15)
+                process.wait(GRACE)
             except subprocess.TimeoutExpired:
                 process.kill()
 
 
+def alive(pid: int) -> bool:
+    """Whether it has not ended (proc(5), state in stat)."""
+    return _stat(pid)[0] not in {"Z", "X"}
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that come from it (proc(5), children)."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += tree(int(child))
+    return found
+
+
 def cpu_seconds(pid: int) -> float:
     """Processor time of a process and its children so far (proc(5), fields 14 and 15 of stat)."""
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return (int(stat[11]) + int(stat[12])) / TICKS + sum(cpu_seconds(int(child)) for child in children)
+    return sum(_own_cpu_seconds(each) for each in tree(pid))
 
 
-def memory_mb(pid: int) -> float:
-    """Resident memory, in MB (proc(5), VmRSS)."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1000
+def _own_cpu_seconds(pid: int) -> float:
+    stat = _stat(pid)
+    return (int(stat[11]) + int(stat[12])) / TICKS
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields from the third on: the second may have spaces."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def memory(pid: int) -> Memory:
+    """What a process and its children occupy."""
+    found = [own_memory(each) for each in tree(pid)]
+    return Memory(sum(each.rss for each in found), sum(each.pss for each in found))
+
+
+def own_memory(pid: int) -> Memory:
+    """What a process alone occupies (proc(5), smaps_rollup)."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    told = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
+    return Memory(told["Rss"] / 1000, told["Pss"] / 1000)

