@@ -42,7 +42,7 @@ EMAIL: Final = Recognizer(
     ),
     re.compile(
         rb"@((?:[A-Za-z0-9\x7f][A-Za-z0-9\x7f-]{0,62}\.){1,126}(?:[A-Za-z]{2,24}|\x7f{2,24}|xn--[A-Za-z0-9-]{2,59}))"
-        rb"(?![A-Za-z0-9-])"
+        rb"(?![A-Za-z0-9])"
     ),
     0.95,
     checks.email,

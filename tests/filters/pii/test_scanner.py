@@ -13,6 +13,7 @@ from extproc_filters.pii.findings import Finding, merge
 from extproc_filters.pii.numbers import DIGITS
 from extproc_filters.pii.scanner import ENTITIES, Pattern, Scanner, UnsupportedExpression, _ranges
 from extproc_filters.pii.work import SLICE, done
+from extproc_filters.pii_detector import scan_text
 from tests.filters.pii.samples import CARD, EMAIL, IN_CONTEXT, ORDINARY, VALUES
 
 SCANNER = Scanner()
@@ -232,3 +233,9 @@ def test_the_longest_gives_the_name() -> None:
 def test_a_finding_does_not_show_the_text() -> None:
     text = "jane.roe@example.org"
     assert not re.search("jane|roe", repr(done(SCANNER.find(text))))
+
+
+@pytest.mark.parametrize("behind", ["-", "--", "-foo", "- x", "_", ".", "+"])
+def test_what_stands_right_behind_an_address_does_not_hide_it(behind: str) -> None:
+    text = f"jane.roe@example.org{behind}"
+    assert [text[each.start : each.end] for each in scan_text(text)] == ["jane.roe@example.org"]
