@@ -70,7 +70,7 @@ def _gemini(event: Any) -> str:
 
 
 def _ask(**more: Any) -> Callable[[str], dict[str, Any]]:
-    said = {"model": "echo", "stream": True, "max_tokens": 100, **more}
+    said = {"model": "echo", "stream": True, "max_tokens": 4096, **more}
     return lambda text: {**said, "messages": [{"role": "user", "content": text}]}
 
 
