@@ -59,7 +59,7 @@ async def test_sigint_ends_at_once(tmp_path: Path) -> None:
 async def test_a_second_sigterm_cuts_no_drain_short(tmp_path: Path) -> None:
     serving = process(tmp_path, 0.2)
     ending = asyncio.ensure_future(ended(serving, sends(signal.SIGTERM)))
-    while not serving._started or serving._ready:  # noqa: ASYNC110 - it tells nobody that it drains
+    while serving._worker is None or not serving._worker._started or serving._worker.ready:  # noqa: ASYNC110 - it tells nobody that it drains
         await asyncio.sleep(0)
     sends(signal.SIGTERM)()
     assert await ending == 0
@@ -112,7 +112,7 @@ async def test_a_dependency_that_was_never_there(tmp_path: Path, fail_open: str,
     up = asyncio.Event()
     running = asyncio.ensure_future(ended(serving, up.set))
     await asyncio.wait_for(up.wait(), PATIENCE)
-    while serving._status()["dependencies"]["redis"]["reachable"] is None:  # noqa: ASYNC110 - it tells nobody that it asked
+    while serving._worker is None or serving._worker._status()["dependencies"]["redis"]["reachable"] is None:  # noqa: ASYNC110 - it tells nobody that it asked
         await asyncio.sleep(0)
     transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / "admin.sock"))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

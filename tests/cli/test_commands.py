@@ -1,6 +1,7 @@
 """check, explain, envoy, catalog and scan: what they print, and with what they end."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,10 +143,19 @@ def test_the_bootstrap_is_yaml_and_never_fails_open(extproc: Run) -> None:
     assert bootstrap["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"] == 2 * 1048576 + 65536
 
 
-def test_what_is_not_served_is_refused(extproc: Run) -> None:
-    assert extproc("envoy", "--config", CONFIG, "--mode", "inprocess").code == 2
-    assert extproc("serve", "--config", CONFIG, "--transport", "envoy").code == 2
-    several = extproc("serve", "--config", CONFIG, "--workers", "2")
+def test_in_process_the_bootstrap_says_what_environment_it_needs(extproc: Run) -> None:
+    ran = extproc("envoy", "--config", CONFIG, "--mode", "inprocess")
+    bootstrap = yaml.safe_load(ran.out)
+    assert [each["name"] for each in bootstrap["static_resources"]["listeners"]] == ["egress", "policy"]
+    assert "failure_mode_allow: false" in ran.out
+    environment = dict(word.split("=", 1) for word in shlex.split(ran.out.splitlines()[1].removeprefix("# ")))
+    assert environment["EXTPROC_CONFIG"] == str(CONFIG.absolute())
+    assert {"EXTPROC_INPROCESS", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH"} <= set(environment)
+
+
+@pytest.mark.parametrize("transport", ["grpcio", "envoy"])
+def test_what_is_not_served_is_refused(extproc: Run, transport: str) -> None:
+    several = extproc("serve", "--config", CONFIG, "--workers", "2", "--transport", transport)
     assert (several.code, "memory" in several.err) == (2, True)
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,16 @@ from extproc.envoy.plan import Plan
 from extproc.envoy.resolved import plan_of
 from tests.e2e.clients import Answer, http1, http2, request_bytes
 from tests.e2e.envoys import envoy
-from tests.e2e.processes import Process, Stub, accepts, free_port, short_directory
+from tests.e2e.processes import Process, Stub, accepts, envoy_live, free_port, short_directory, wait_until
+
+TRANSPORT = os.environ.get("EXTPROC_TRANSPORT", "grpcio")
+"""What carries the messages in all of these tests: `grpcio`, `envoy`, or `inprocess`."""
+
+COMMANDS = {
+    "grpcio": ("serve",),
+    "envoy": ("serve", "--transport", "envoy"),
+    "inprocess": ("run", "--mode", "inprocess"),
+}
 
 VERSION = "egress.extproc.dev/v1alpha1"
 KEY = "sk-canary-of-the-provider"
@@ -101,23 +110,39 @@ def backend(
 class Gateway:
     """A running gateway, with a client's view of it."""
 
-    def __init__(self, plan: Plan, directory: Path, config: Path, environ: Mapping[str, str]) -> None:
-        self.plan, self.directory, self.config = plan, directory, config
+    def __init__(
+        self, plan: Plan, directory: Path, config: Path, environ: Mapping[str, str], transport: str = TRANSPORT
+    ) -> None:
+        self.plan, self.directory, self.config, self.transport = plan, directory, config, transport
         self.environ = {**os.environ, **environ}
         self.port = plan.listen.port
         self.admin = plan.admin.path or Path()
         self.admin_port: str = next(yaml.safe_load_all(config.read_text()))["admin"]
+        if transport == "inprocess":
+            (directory / "envoy.log").symlink_to("server.log")
         self.server = self._start()
 
     def _start(self) -> Process:
-        argv = (sys.executable, "-m", "extproc", "serve", "--config", str(self.config))
+        wait_until(lambda: not self._listens())  # what an Envoy that is being killed still does
+        argv = (sys.executable, "-m", "extproc", *COMMANDS[self.transport], "--config", str(self.config))
         server = Process(argv, self.directory / "server.log", self.environ)
         try:
-            server.wait_until(lambda: all(accepts(socket.path or socket.port) for socket in self.plan.sockets))
+            server.wait_until(self._listens)
         except BaseException:
             server.stop(signal.SIGKILL)
             raise
         return server
+
+    def _listens(self) -> bool:
+        if self.transport == "inprocess":
+            return envoy_live(self.admin)
+        return all(accepts(socket.path or socket.port) for socket in self.plan.sockets)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it to the processes that serve, and not to who keeps them."""
+        kept = Path(f"/proc/{self.server.popen.pid}/task/{self.server.popen.pid}/children").read_text().split()
+        for pid in map(int, kept or [self.server.popen.pid]):
+            os.kill(pid, number)
 
     def restart(self) -> None:
         """A new server in the place of the one that ended."""
@@ -167,6 +192,7 @@ def gateway(
     *documents: Mapping[str, Any],
     files: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
+    transport: str = TRANSPORT,
     **settings: Any,
 ) -> Iterator[Gateway]:
     """Run a gateway on these documents; `settings` go into the ExtProcConfiguration."""
@@ -176,12 +202,12 @@ def gateway(
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_text(text)
         plan = plan_of(configure(config))
-        running = Gateway(plan, directory, config, environ or {})
+        running = Gateway(plan, directory, config, environ or {}, transport)
         try:
-            with envoy(plan, directory):
+            with nullcontext() if transport == "inprocess" else envoy(plan, directory):
                 yield running
         finally:
-            running.server.stop(signal.SIGKILL if running.server.popen.poll() is None else signal.SIGTERM)
+            running.server.stop(signal.SIGKILL if transport == "grpcio" else signal.SIGINT)
 
 
 def write(directory: Path, documents: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Path:

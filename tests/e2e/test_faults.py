@@ -109,11 +109,11 @@ def test_a_server_that_dies_in_the_response_lets_nothing_pass(gate: Gateway) -> 
 
 
 def test_a_server_that_stands_still_is_504(gate: Gateway, stub: Stub) -> None:
-    gate.server.popen.send_signal(signal.SIGSTOP)
+    gate.signal(signal.SIGSTOP)
     try:
         answer = quiet(gate, "/faults/still")
     finally:
-        gate.server.popen.send_signal(signal.SIGCONT)
+        gate.signal(signal.SIGCONT)
     assert (answer.status, answer.code) in ((504, "policy_timeout"), (503, "policy_unavailable"))
     assert not stub.received("/faults/still")
 

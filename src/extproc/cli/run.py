@@ -1,28 +1,41 @@
 """`extproc run`: Envoy and the server together; the shortest way to a working gateway."""
 
 import sys
+from typing import Annotated, Literal
 
 import typer
 import uvloop
 
+from extproc import hosting
 from extproc.cli.options import Config
 from extproc.compose import configure
 from extproc.envoy.gateway import run_gateway, serve_command
 from extproc.envoy.plan import Plan
 from extproc.envoy.process import Ended
 from extproc.envoy.resolved import plan_of
+from extproc.telemetry import configure_logging
 
 NAME = "run"
 NEEDS_ARGUMENTS = True
 
 
-def command(config: Config) -> None:
+def command(
+    config: Config,
+    mode: Annotated[Literal["sidecar", "inprocess"], typer.Option(help="Where the server runs.")] = "sidecar",
+    transport: Annotated[
+        Literal["grpcio", "envoy"], typer.Option(help="What carries a sidecar's messages.")
+    ] = "grpcio",
+) -> None:
     """Start Envoy and the server. Ctrl-C ends both at once, SIGTERM lets them finish what is open."""
     resolved = configure(config)
     plan = plan_of(resolved)
     drain = resolved.settings.drain_seconds
+    if mode == "inprocess":
+        configure_logging()
+        raise typer.Exit(uvloop.run(hosting.run(plan, config, lambda: _announce(plan), drain)))
+    server = (*serve_command(config), "--transport", transport)
     try:
-        uvloop.run(run_gateway(plan, serve_command(config), lambda: _announce(plan), drain=drain))
+        uvloop.run(run_gateway(plan, server, lambda: _announce(plan), drain=drain))
     except Ended as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(error.code) from None

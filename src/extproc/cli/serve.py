@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import typer
 import uvloop
 
+from extproc import hosting
 from extproc.admin import Admin, Workers
 from extproc.cli.options import Config
 from extproc.compose import CATALOG, configure
-from extproc.errors import ConfigError
 from extproc.policy.describe import catalog
 from extproc.policy.resolved import Resolved
 from extproc.serving import Process
@@ -31,11 +31,11 @@ def command(
     worker_admin: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """The ext_proc server. SIGTERM drains it, Ctrl-C ends it at once; exit code 2 before any port opens if it is refused."""
-    if transport != "grpcio":
-        raise ConfigError("--transport envoy is not served by this version: leave it out, or write grpcio")
     configure_logging()
     resolved = configure(config, admin=admin, workers=workers)
-    if worker is not None:
+    if transport == "envoy":
+        code = uvloop.run(hosting.serve(resolved, config))
+    elif worker is not None:
         code = uvloop.run(_work(Process(resolved, worker, worker_admin or resolved.settings.admin)))
     elif resolved.settings.workers == 1:
         code = uvloop.run(_work(Process(resolved, 0, resolved.settings.admin)))

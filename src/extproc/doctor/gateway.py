@@ -28,9 +28,11 @@ class Manager:
 
 
 def managers(dump: Json) -> Iterator[Manager]:
-    """Every one that Envoy has."""
+    """Every one that Envoy has for others. A listener inside Envoy, as that of the server in the same process, is not reached
+    from outside.
+    """
     tables = list(_tables(dump))
-    for listener in _listeners(dump):
+    for listener in (one for one in _listeners(dump) if "internal_listener" not in one):
         where = f"listener {word(listener, 'name') or 'without a name'}"
         buffer_bytes = number(listener, "per_connection_buffer_limit_bytes", default=DEFAULT_BUFFER)
         chains = [*nodes(listener, "filter_chains"), node(listener, "default_filter_chain")]

@@ -6,7 +6,7 @@ from typing import Final
 
 import yaml
 
-from extproc.envoy.clusters import backend_cluster, ext_proc_cluster
+from extproc.envoy.clusters import backend_cluster, ext_proc_cluster, fallback_cluster
 from extproc.envoy.listener import listener
 from extproc.envoy.plan import Json, Plan
 from extproc.envoy.shape import address, extension
@@ -34,7 +34,11 @@ def bootstrap(plan: Plan) -> Json:
     Raises:
         ConfigError: the plan asks for what a generated configuration cannot give.
     """
-    clusters = [ext_proc_cluster(plan), *(backend_cluster(upstream, plan) for upstream in plan.upstreams)]
+    clusters = [
+        ext_proc_cluster(plan),
+        *(backend_cluster(upstream, plan) for upstream in plan.upstreams),
+        *(fallback_cluster(name, upstreams, plan) for name, upstreams in plan.fallbacks.items()),
+    ]
     return {
         "node": {"id": "egress-gateway", "cluster": plan.gateway},
         "admin": _admin(plan),

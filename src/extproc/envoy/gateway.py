@@ -30,7 +30,7 @@ async def run_gateway(
     binary = find_envoy(os.environ)
     config = text(bootstrap(plan))
     for address in (plan.admin, plan.listen):
-        _check_free(address)
+        check_free(address)
     with tempfile.TemporaryDirectory(prefix="extproc-") as directory:
         path = Path(directory) / "envoy.yaml"
         path.write_text(config, encoding="utf-8")
@@ -63,7 +63,7 @@ def serve_command(config: Path) -> tuple[str, ...]:
     return (sys.executable, "-m", "extproc", "serve", "--config", str(config))
 
 
-def _check_free(address: Address) -> None:
+def check_free(address: Address) -> None:
     """Envoy would say it in its own words, and only later; and it shares a port with another Envoy without a word."""
     if address.path is not None:
         _make_directory(address.path.parent)

@@ -17,11 +17,12 @@ from grpc_reflection.v1alpha import reflection
 
 from extproc.core.engine import Engine
 from extproc.core.upstream import begin
-from extproc.errors import ConfigError, ProtocolError
+from extproc.errors import ConfigError
 from extproc.wire import codec
 from extproc.wire.health import Health
 from extproc.wire.listener import SOCKET_MODE, UNIX, Listener, check, claim
 from extproc.wire.pace import settled
+from extproc.wire.status import ended
 from extproc.wire.tls import credentials
 
 log = structlog.get_logger("extproc.wire")
@@ -57,7 +58,13 @@ class Server:
         self._limit = max_receive_bytes + ROOM
         self._sleep = sleep
         self._servers: list[grpc.aio.Server] = []
+        self._streams: list[Streams] = []
         self.health = Health(ready)
+
+    @property
+    def streams(self) -> int:
+        """How many are open."""
+        return sum(each.open for each in self._streams)
 
     async def start(self) -> None:
         """Open every listener, or none.
@@ -108,7 +115,9 @@ class Server:
     def _build(self, listener: Listener) -> grpc.aio.Server:
         server = grpc.aio.server(options=_options(self._limit))
         allowed = frozenset(listener.tls.allowed_clients) if listener.tls else None
-        handler: Any = grpc.stream_stream_rpc_method_handler(Streams(self._engine, allowed).process)
+        streams = Streams(self._engine, allowed)
+        self._streams.append(streams)
+        handler: Any = grpc.stream_stream_rpc_method_handler(streams.process)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(codec.SERVICE, {"Process": handler}),))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         reflection.enable_server_reflection((codec.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -121,6 +130,7 @@ class Streams:
     def __init__(self, engine: Callable[[], Engine], allowed: frozenset[str] | None) -> None:
         self._engine = engine
         self._allowed = allowed
+        self.open = 0
 
     async def process(self, _requests: object, context: Context) -> None:
         """One stream: one exchange, seen by one ext_proc filter."""
@@ -128,32 +138,31 @@ class Streams:
             await _admit(context, self._allowed)
         try:
             await self._converse(context)
-        except ProtocolError as error:
-            await _fail(context, error, grpc.StatusCode.FAILED_PRECONDITION, "the message is not one to answer")
         except Exception as error:  # noqa: BLE001 - whatever it was: no exchange goes on without an answer
-            await _fail(context, error, grpc.StatusCode.INTERNAL, "the exchange could not be processed")
+            await _fail(context, error)
 
     async def _converse(self, context: Context) -> None:
         """Answer each message before the next is read: Envoy matches answers to messages by their order. A body that is
         streamed both ways is not read faster than it is inspected, so what piles up stays with Envoy.
         """
         session = begin(self._engine(), _initial(context))
+        self.open += 1
         try:
             while isinstance(data := await context.read(), bytes):  # what is no bytes is the end of the client's half
                 for outcome in await session.step(codec.parse(data)):
                     await context.write(codec.serialize(outcome))
         finally:
+            self.open -= 1
             session.close()
 
 
-async def _fail(context: Context, error: Exception, code: grpc.StatusCode, text: str) -> None:
-    """End the stream with an error. The texts of a ProtocolError are ours and fixed; of another only its type is told."""
+async def _fail(context: Context, error: Exception) -> None:
+    """End the stream with an error."""
     task = asyncio.current_task()
     if task and task.cancelling():  # the client has gone, or the server stops: there is nobody to tell
         raise error
-    told = str(error) if isinstance(error, ProtocolError) else type(error).__name__
-    log.error("stream_failed", error=told)
-    await context.abort(code, text)
+    told = ended(error)
+    await context.abort(grpc.StatusCode[told.status.name], told.text)
 
 
 def _initial(context: Context) -> list[tuple[str, str | bytes]]:

@@ -1,0 +1,172 @@
+"""The parent of Envoys that serve: it judges the configuration before anything opens, writes what they need into a folder that
+only it can read, and keeps them running.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from extproc.admin import Admin, Workers
+from extproc.compose import CATALOG, listeners
+from extproc.envoy.binary import command, find_envoy
+from extproc.envoy.bootstrap import text
+from extproc.envoy.gateway import check_free
+from extproc.envoy.inner import secrets, server, where
+from extproc.envoy.inprocess import inprocess
+from extproc.envoy.keep import Keeper
+from extproc.envoy.plan import Json, Plan
+from extproc.envoy.probe import envoy_live
+from extproc.envoy.process import POLL
+from extproc.envoy.python import ADMIN, CONFIG, CONTROL, INPROCESS, WORKER, WORKERS, interpreter, started_with
+from extproc.policy.describe import catalog
+from extproc.policy.names import Address
+from extproc.policy.resolved import Resolved
+from extproc.wire.listener import Listener, claim
+from extproc.workers import Patience, supervise
+
+GRACE: Final = 30.0
+"""Seconds beyond those of the configuration that a drain may take."""
+
+THREADS: Final = 1
+"""Of an Envoy that serves: its one event loop is busy long before a thread of Envoy is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One Envoy: its bootstrap, and the environment of the application in it."""
+
+    bootstrap: Json
+    environment: Mapping[str, str]
+    threads: int | None = THREADS
+
+
+async def serve(resolved: Resolved, config: Path) -> int:
+    """Serve the configuration at `config` on its listeners, in one Envoy for each worker, until SIGTERM (drain, then 0) or
+    SIGINT (at once, 130). With several the admin port is the parent's, else that of the only one.
+
+    Raises:
+        ConfigError: a listener cannot be had, or there is no Envoy, or no Python for it.
+    """
+    count = resolved.settings.workers
+    own = [listeners(resolved, index) for index in range(count)]
+    for each in own:
+        for listener in each:
+            claim(listener)
+            if not listener.socket:
+                check_free(where(listener))
+    with _folder() as folder, _removed(own):
+        admins = {str(index): folder / f"admin-{index}.sock" for index in range(count)}
+        hosts = [_server(each, folder, config, index, count, admins) for index, each in enumerate(own)]
+        if count == 1:
+            return await keep(hosts, folder, resolved.settings.drain_seconds)
+        told = Workers(admins)
+        admin = Admin(
+            resolved.settings.admin,
+            health=told.health,
+            metrics=told.metrics,
+            status=told.status,
+            catalog=lambda: catalog(CATALOG),
+        )
+        await admin.start()
+        try:
+            return await keep(hosts, folder, resolved.settings.drain_seconds)
+        finally:
+            await admin.stop()
+
+
+async def run(plan: Plan, config: Path, announce: Callable[[], None], drain: float) -> int:
+    """Run the gateway of `plan` with the server of the configuration at `config` inside, until SIGTERM (drain, then 0) or
+    SIGINT (at once, 130). `announce` is called whenever the gateway listens.
+
+    Raises:
+        ConfigError: its addresses cannot be had, or the plan cannot be served, or there is no Envoy, or no Python for it.
+    """
+    for address in (plan.admin, plan.listen):
+        check_free(address)
+    waiting: set[asyncio.Task[None]] = set()
+
+    def changed(ready: int) -> None:
+        if ready:
+            waiting.add(asyncio.create_task(_announced(plan.admin, announce)))
+
+    with _folder() as folder:
+        return await keep([Host(inprocess(plan), inside(config), None)], folder, drain, changed)
+
+
+async def keep(
+    hosts: Sequence[Host], folder: Path, drain: float, on_change: Callable[[int], None] | None = None
+) -> int:
+    """Run `hosts`, with their files in `folder`, as the whole job of this process. `drain` are the seconds that each goes on
+    taking what comes once it is told to end. Gives the exit code.
+
+    Raises:
+        ConfigError: there is no Envoy, or no Python for it.
+    """
+    binary, python = find_envoy(os.environ).absolute(), interpreter()
+    controls = [folder / f"control-{index}.sock" for index in range(len(hosts))]
+    commands = []
+    for index, host in enumerate(hosts):
+        path = folder / f"envoy-{index}.yaml"
+        path.write_text(text(host.bootstrap), encoding="utf-8")
+        environment = {**python, **host.environment, CONTROL: str(controls[index])}
+        commands.append(started_with(environment, command(binary, path, concurrency=host.threads)))
+    os.chdir(folder)  # the module looks for Python's modules in the working directory: nobody else writes into this one
+    patience = Patience(drain=drain + GRACE)
+    keeper = Keeper(len(hosts), commands.__getitem__, patience, on_change=on_change, controls=tuple(controls))
+    return await supervise(keeper)
+
+
+def inside(config: Path) -> dict[str, str]:
+    """The environment of the application in the gateway's own Envoy."""
+    return {CONFIG: str(config.absolute()), INPROCESS: "1"}
+
+
+async def _announced(admin: Address, announce: Callable[[], None]) -> None:
+    """The application is there before Envoy opens its listeners."""
+    while not await envoy_live(admin):  # noqa: ASYNC110 - Envoy tells of it in no other way
+        await asyncio.sleep(POLL)
+    announce()
+
+
+def _server(
+    own: Sequence[Listener], folder: Path, config: Path, index: int, count: int, admins: Mapping[str, Path]
+) -> Host:
+    """Worker `index`. Raises: ConfigError."""
+    place = folder / f"worker-{index}"
+    place.mkdir()
+    for name, secret in secrets(own).items():
+        (place / name).write_bytes(orjson.dumps(secret))
+    environment = {CONFIG: str(config.absolute()), WORKERS: str(count), WORKER: str(index)}
+    if count > 1:
+        environment[ADMIN] = f"unix://{admins[str(index)]}"
+    return Host(server(own, place), environment)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder that nobody else can read. The working directory may be in it, so that is left before it goes."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
+        try:
+            yield Path(folder)
+        finally:
+            os.chdir(before)
+
+
+@contextmanager
+def _removed(own: Sequence[Sequence[Listener]]) -> Iterator[None]:
+    """Envoy leaves its sockets behind."""
+    try:
+        yield
+    finally:
+        for listener in (listener for each in own for listener in each):
+            if path := listener.socket:
+                with suppress(FileNotFoundError):
+                    path.unlink()
