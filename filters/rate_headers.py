@@ -23,7 +23,7 @@ def rate_headers(limits: Sequence[Spent]) -> Mapping[str, str]:
     """
     worst = max(limits, key=_wait)
     told = {
-        "retry-after": str(max(1, math.ceil(worst.level.retry_after))),
+        "retry-after": str(max(1, math.ceil(_wait(worst)))),
         "ratelimit": ", ".join(map(_standing, limits)),
         "ratelimit-policy": ", ".join(map(_policy, limits)),
     }
@@ -34,7 +34,10 @@ def rate_headers(limits: Sequence[Spent]) -> Mapping[str, str]:
 
 
 def _wait(limit: Spent) -> float:
-    return limit.level.retry_after
+    """Seconds until it is worth asking again. What costs more than can ever be had (while each replica has only a share of the
+    limit) may be asked for in the next window.
+    """
+    return limit.level.retry_after if math.isfinite(limit.level.retry_after) else limit.demand.window
 
 
 def _openai(limit: Spent, unit: str) -> Mapping[str, str]:
@@ -47,7 +50,7 @@ def _openai(limit: Spent, unit: str) -> Mapping[str, str]:
 
 def _standing(limit: Spent) -> str:
     """`t` is never before `retry-after`: until then nothing is to be had."""
-    seconds = math.ceil(max(limit.level.reset_after, limit.level.retry_after))
+    seconds = math.ceil(max(limit.level.reset_after, _wait(limit)))
     return f'"{limit.name}";r={limit.level.remaining};t={seconds}'
 
 

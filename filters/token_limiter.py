@@ -105,7 +105,8 @@ class TokenLimiter(Limiter):
         state = exchange.state
         if not isinstance(state, Reserved):
             return {}
-        status = exchange.response.status if exchange.response else None
+        response = exchange.response
+        status = response.status if response and not response.by_envoy else None
         charged = await self._charge(state, status, reached=reached)
         return {**told(state.seen.usage if state.seen else None), "charged_tokens": charged}
 
@@ -138,7 +139,7 @@ class TokenLimiter(Limiter):
         _, coding = coding_of(request.headers)
         text = await decoded(request.body or b"", coding, self.max_body_bytes, _pause)
         asked = NOTHING if text is None else await read_asked(text, _pause)
-        prompt = tokens_of(len(request.body or b"" if text is None else text))
+        prompt = tokens_of(_size(request, text, self.max_body_bytes))
         tokens = max(state.tokens, min(MOST, prompt + self._output(request, asked)))
         rules, demands = more_of(state.takes[0], tokens)
         more = await self._take(rules, demands) if demands else None
@@ -184,6 +185,15 @@ class TokenLimiter(Limiter):
         if failed:
             raise failed
         return price(state, status, state.tokens, reached=reached)
+
+
+def _size(request: Request, text: bytes | None, most: int) -> int:
+    """Bytes of a request, decoded. What cannot be decoded, or becomes larger than what is read, counts as that much."""
+    if text is not None:
+        return len(text)
+    size = len(request.body or b"")
+    _, coding = coding_of(request.headers)
+    return size if coding is None else max(size, most)
 
 
 def _tell(state: Reserved, seen: Seen) -> Verdict:

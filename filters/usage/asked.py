@@ -1,5 +1,6 @@
 """What a request asks for: how many tokens it may cost, and whether its stream will tell what it did cost."""
 
+import math
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from extproc.errors import Malformed, TooLarge
 from extproc_filters.pii.decoding import Pieces
 from extproc_filters.pii.media import Coding
 from extproc_filters.usage.counts import MOST
+from extproc_filters.usage.inflow import BITE
 from extproc_filters.usage.members import Member, Members, Tree
 
 TREE: Final[Tree] = {
@@ -28,7 +30,9 @@ TREE: Final[Tree] = {
 """OpenAI's and Anthropic's names, and Gemini's, whose JSON knows both spellings."""
 
 OUTPUT: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"})
-NUMBER: Final = re.compile(rb"[1-9][0-9]{0,17}")
+NUMBER: Final = re.compile(rb'("?)([0-9]+)(\.[0-9]+)?([eE][+-]?[0-9]+)?\1')
+"""A number that is not negative, however it is written: servers take `1e6`, `100.0` and `"100"` for whole numbers too."""
+
 OBJECT: Final = re.compile(rb"[ \t\r\n]*+\{")
 EMPTY: Final = re.compile(rb"[ \t\r\n]*+\}")
 
@@ -110,7 +114,7 @@ async def decoded(body: bytes, coding: Coding | None, most: int, pause: Pause) -
     if coding is None:
         return body if len(body) <= most else None
     text = bytearray()
-    decoding = Pieces(coding, most)
+    decoding = Pieces(coding, min(most, BITE))
     try:
         for piece in decoding.take(body):
             if text and (len(text) + len(piece)) // CHECKED > len(text) // CHECKED:
@@ -127,7 +131,8 @@ async def decoded(body: bytes, coding: Coding | None, most: int, pause: Pause) -
 def _numbers(found: list[Member], names: frozenset[str]) -> list[int]:
     """All numbers of these names: of a member that is there twice, who knows which one counts."""
     texts = [member.text for member in found if member.path and member.path[-1] in names and member.text]
-    return [min(int(text), MOST) for text in texts if NUMBER.fullmatch(text)]
+    found_ = [float(text.strip(b'"')) for text in texts if NUMBER.fullmatch(text)]
+    return [math.ceil(min(number, MOST)) for number in found_ if number]
 
 
 def _include_usage(body: bytes, found: list[Member]) -> Edit | None:

@@ -8,13 +8,9 @@ from extproc.errors import TooLarge
 from extproc_filters.pii.decoding import Pieces
 from extproc_filters.pii.media import Coding
 
-SLICE: Final = 64 * 1024
-"""Decoded bytes that are worked on without a pause, as the engine has it."""
-
-AT_ONCE: Final = 2 * SLICE
-TIMES: Final = 4
-"""A piece may bring so many decoded bytes at once, and so many times its length. What is more waits for the next one: a stream
-of small events that nobody flushed is a hundred times as long as it is encoded.
+SLICE: Final = 8 * 1024
+"""Decoded bytes that are worked on without a pause. What comes encoded can become a hundred times as long, and a hostile text
+is a hundred times the work of an ordinary one.
 """
 
 BITE: Final = 4 * 1024 * 1024
@@ -25,12 +21,13 @@ WAITING: Final = 1024 * 1024
 
 
 class Inflow:
-    """Takes pieces as they come and gives their text in slices. Only what is encoded ever waits. `finished`: all was given, to
-    its right end.
+    """Takes pieces as they come and gives their text in slices: of what is encoded about one slice for each question. What is
+    more waits for the next, and it is `behind`. `finished`: all was given, to its right end.
     """
 
     def __init__(self, coding: Coding | None) -> None:
         self.finished = False
+        self.behind = False
         self._pieces = Pieces(coding, BITE)
         self._encoded = coding is not None
         self._waiting: deque[bytes] = deque()
@@ -41,13 +38,15 @@ class Inflow:
         """What there is to work on now that `chunk` has come. Raises: TooLarge, Malformed."""
         self._waiting.append(chunk)
         self._size += len(chunk)
-        if self._size > WAITING + SLICE:
+        if self._size > WAITING:
             raise TooLarge("the body grows faster than it is read")
-        room = AT_ONCE + TIMES * len(chunk)
+        self.behind = False
+        room = SLICE
         for data in self._take():
             yield data
             room -= len(data)
             if self._encoded and room <= 0:
+                self.behind = True
                 return
 
     def rest(self) -> Iterator[bytes]:

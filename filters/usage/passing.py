@@ -18,8 +18,11 @@ from extproc_filters.usage.answer import HELD, USAGE, Answer, Seen, Stream
 from extproc_filters.usage.inflow import Inflow
 from extproc_filters.usage.size import tokens_of
 
-LATE: Final = 32
-"""Slices that are read when an answer has ended, of what had to wait. One that is only watched is not worth more time."""
+ROUNDS: Final = 64
+LATE: Final = 256
+"""Slices that are read of one piece of an answer, and of what had to wait when it has ended. One that is only watched is not
+worth more time.
+"""
 
 Tell = Callable[[Seen], Verdict]
 """What is said of an answer when it is over, or has broken off."""
@@ -34,11 +37,17 @@ class Watch:
         self._tell = tell
         self._readable = True
         self._unread = 0
+        self._rounds = 0
+
+    @property
+    def behind(self) -> bool:
+        return self._readable and self._inflow.behind and self._rounds < ROUNDS
 
     def feed(self, chunk: bytes) -> bytes:
         if not self._readable:
             self._unread += len(chunk)
             return chunk
+        self._rounds = 0 if chunk else self._rounds + 1
         try:
             for data in self._inflow.put(chunk):
                 self._answer.feed(data)
@@ -85,6 +94,10 @@ class Rewrite:
         self._strip = strip
         self._cut = cut
         self._named = False
+
+    @property
+    def behind(self) -> bool:
+        return self._inflow.behind
 
     def feed(self, chunk: bytes) -> bytes:
         """Raises: EndOfBody; Malformed and TooLarge, if it cannot be decoded."""

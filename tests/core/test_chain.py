@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.core.chain import Chain
+from extproc.core.chain import BITE, LONG, SLICE, Chain
 from extproc.core.exchange import Exchange
 from extproc.core.headers import Headers
 from extproc.core.link import Degraded, Link, Scope
@@ -444,7 +444,21 @@ def test_a_body_goes_through_its_transformer_in_slices() -> None:
     assert final.request.body == body.upper() + b"!"
     assert final.request.headers.get("x-upper") == "1"
     assert final.reports == {"up": {"seen": 1}}
-    assert max(upper.sizes) <= 64 * 1024
+    assert max(upper.sizes) <= BITE
+    assert clock.pauses == len(body) // SLICE
+
+
+def test_slow_work_on_a_body_lets_others_run_more_often() -> None:
+    clock, upper = Clock(), Upper()
+    plain = upper.feed
+
+    def slow(chunk: bytes) -> bytes:
+        clock.time += LONG
+        return plain(chunk)
+
+    upper.feed = slow  # type: ignore[method-assign]
+    body = b"ab" * 20_000
+    run(free(link("up", upper, Phase.REQUEST_BODY)), Phase.REQUEST_BODY, with_body(body), turn(clock))
     assert clock.pauses >= len(upper.sizes) - 1
 
 

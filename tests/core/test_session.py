@@ -296,6 +296,12 @@ def test_a_body_in_pieces_where_the_whole_was_to_come_is_refused() -> None:
 # Upgrades and local replies
 
 
+def test_an_end_that_is_said_once_more_adds_nothing() -> None:
+    conversation = Conversation(free(link("b", Says(), Phase.REQUEST_BODY)))
+    conversation.say(headers())
+    assert [conversation.say(body(b"x")), conversation.say(body(b""))] == [go_on(), go_on()]
+
+
 def test_an_upgrade_is_refused_where_a_closed_extension_wants_a_body() -> None:
     chain = free(link("b", Says(), Phase.REQUEST_BODY))
     assert play(chain, headers(upgrade="websocket")) == [immediate(403, "forbidden")]

@@ -475,6 +475,12 @@ def test_what_was_taken_is_settled_when_all_is_over() -> None:
     assert takes.settled == [("taken", True)]
 
 
+def test_who_settles_needs_to_know_whether_anybody_answered() -> None:
+    _, chain = taking(how=Reading.WATCH)
+    begun = Conversation(chain)
+    assert begun.say(headers(end=True)).outcome.modes.response_headers is True
+
+
 @pytest.mark.parametrize(
     ("details", "reached"),
     [

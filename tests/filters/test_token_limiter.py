@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from extproc.core.event import Event, Record
 from extproc.core.peer import Peer
 from extproc.core.verdict import deny
 from extproc.errors import Unavailable
-from extproc.ports import CounterStore, Tally
+from extproc.ports import CounterStore, Level, Tally
 from extproc.testing import (
     Clock,
     Conversation,
@@ -176,6 +177,41 @@ def test_a_body_that_is_not_read_is_not_asked_for(fields: dict[str, str]) -> Non
     assert answer.outcome.modes is not None
     assert answer.outcome.modes.request_body == "NONE"
     assert store.amounts == [min(10_000, int(fields.get("content_length", 400)) // 4)]
+
+
+def test_a_request_that_unpacks_to_more_than_is_read_is_taken_for_large() -> None:
+    store = Store()
+    bomb = gzip.compress(b'{"messages":"%b"}' % (b"x" * 1_000_000))
+    talk_ = Conversation(
+        chain(caller(PEER), link(build(store=store, maxBodyBytes=20_000, reserveOutput=0), priority=1))
+    )
+    for event in request(bomb, content_encoding="gzip"):
+        talk_.say(event)
+    assert store.amounts == [5_000]
+
+
+def test_an_answer_that_envoy_gave_in_the_place_of_an_upstreams_is_no_error_of_it() -> None:
+    """A timeout, or a connection that broke when the request was out: somebody may have worked on it."""
+    for details, expected in (
+        ("response_timeout", 1_008),
+        ("upstream_reset_before_response_started{connection_termination}", 1_008),
+        ("upstream_reset_before_response_started{remote_connection_failure}", 0),
+        ("extproc_no_credential{}", 0),
+        ("via_upstream", 0),
+    ):
+        store = Store()
+        local = response(504, attributes={"response.code_details": details})
+        talk(build(store=store), *request({}), local)
+        assert sum(store.amounts) == expected, details
+
+
+def test_one_that_costs_more_than_the_share_of_a_replica_is_refused_and_told_when_to_come_back() -> None:
+    class Never(Store):
+        async def take(self, demands: Any) -> Tally:
+            return Tally(False, tuple(Level(50, math.inf, 3.0) for _ in demands))
+
+    [answer], _ = talk(build(store=Never()), request()[0])
+    assert answer == immediate(429, "rate_limited", {"retry-after": "60"})
 
 
 def test_a_refusal_at_the_headers() -> None:

@@ -16,7 +16,13 @@ from extproc.core.verdict import Continue, Respond, Verdict, answer_to, deny
 from extproc.errors import Cause, Defect, ExpressionError, Failure, TimedOut, TooLarge
 
 SLICE: Final = 64 * 1024
-"""Body work between two pauses, in bytes: no body holds the event loop for long (DESIGN section 6)."""
+LONG: Final = 0.005
+"""Body work between two pauses, in bytes and in seconds, whichever comes first: no body holds the event loop for long (DESIGN
+section 6).
+"""
+
+BITE: Final = 8 * 1024
+"""Bytes that a transformer is fed at once: those of a hostile body may be a hundred times the work of ordinary ones."""
 
 UNAUTHENTICATED: Final = deny("unauthenticated", "no peer was established", {"www-authenticate": "Bearer"})
 
@@ -50,6 +56,25 @@ class Turn(NamedTuple):
         return left
 
 
+@dataclass(slots=True)
+class Rests:
+    """When one who works on a body lets others run."""
+
+    pace: Pace
+    _done: int = 0
+    _since: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._since = self.pace.now()
+
+    async def after(self, size: int) -> None:
+        """So many bytes of work are done, and there is more to do."""
+        self._done += size
+        if self._done >= SLICE or self.pace.now() - self._since >= LONG:
+            await self.pace.pause()
+            self._done, self._since = 0, self.pace.now()
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
     """Sorted when it is made, walked at run time. `authentication`: whether this gateway requires an authenticator; `proof`
@@ -61,6 +86,7 @@ class Chain:
     authenticator: Link | None = field(init=False)
     proof: frozenset[str] = field(init=False)
     needs_peer: bool = field(init=False)
+    _settling: tuple[Link, ...] = field(init=False, repr=False, compare=False)
     _phases: dict[Phase, tuple[Link, ...]] = field(init=False, repr=False, compare=False)
     _conditional: frozenset[Phase] = field(init=False, repr=False, compare=False)
 
@@ -72,6 +98,7 @@ class Chain:
         object.__setattr__(self, "_conditional", frozenset(p for p in Phase if any(one.when for one in phases[p])))
         first = next((link for link in ordered if link.authenticator), None)
         object.__setattr__(self, "authenticator", first)
+        object.__setattr__(self, "_settling", tuple(link for link in self.links if link.settling))
         object.__setattr__(self, "needs_peer", self.authentication or first is not None)
         reads = first.authenticator.reads if first and first.authenticator else frozenset()
         object.__setattr__(self, "proof", reads)
@@ -79,6 +106,10 @@ class Chain:
     def at(self, phase: Phase) -> tuple[Link, ...]:
         """The links of `phase` in the order in which they run."""
         return self._phases[phase]
+
+    def unsettled(self, state: State) -> list[Link]:
+        """The links that have something to settle when the exchange is over."""
+        return [link for link in self._settling if link.name in state.states]
 
     def lacks_peer(self, link: Link, state: State) -> bool:
         """Whether `link` may not run because nobody is established who called (DESIGN section 5)."""
@@ -121,7 +152,7 @@ class Chain:
             else:
                 result = await attempt(link, phase, state, turn, _deciding)
             if isinstance(result, State):
-                if link.compensating:
+                if link.compensating and not (phase.is_response and link.settling):  # what an answer costs is settled
                     taken.append((link, result.view(link)))
                 if result is not state and (refusal := turn.guard(result)):
                     result = Denial(refusal, link.name, phase)
@@ -207,17 +238,20 @@ async def _transform(
     message = exchange.response if phase.is_response else exchange.request
     body = (message.body if message else None) or b""
     done: list[bytes] = []
+    rests = Rests(pace)
     try:
-        for start in range(0, len(body), SLICE):
+        for start in range(0, len(body), BITE):
             if start:
-                await pace.pause()
-            done.append(transformer.feed(body[start : start + SLICE]))
+                await rests.after(BITE)
+            done.append(transformer.feed(body[start : start + BITE]))
+            while getattr(transformer, "behind", False):
+                await rests.after(BITE)
+                done.append(transformer.feed(b""))
     except EndOfBody as end:
         return b"".join((*done, end.last)), transformer.conclude()
-    for number, rest in enumerate(transformer.finish()):
-        if number:
-            await pace.pause()
+    for rest in transformer.finish():
         done.append(rest)
+        await rests.after(BITE)
     return b"".join(done), transformer.conclude()
 
 
@@ -261,7 +295,7 @@ async def _give_back(taken: list[tuple[Link, Exchange]], phase: Phase, pace: Pac
                 await pace.bounded(link.compensating.give_back(phase, exchange), link.timeout)
 
 
-def defect(error: Exception) -> Defect:
+def defect(error: BaseException) -> Defect:
     """The kind and place of what a filter raised, without its text: that may hold a header or a body."""
     trace = error.__traceback__
     while trace and trace.tb_next:

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from extproc.core.chain import Chain, defect
+from extproc.core.chain import defect
 from extproc.core.journal import Journal, Skip
 from extproc.core.link import Link, Pace
 from extproc.core.state import State
@@ -11,15 +11,11 @@ from extproc.errors import Failure, TimedOut
 
 UNREACHED: Final = re.compile(
     r"no_healthy_upstream|cluster_not_found|direct_response|route_not_found|dns_resolution_failure|maintenance_mode"
+    r"|(?:unconditional_)?drop_overload"
     r"|upstream_reset_before_response_started\{(?:remote_connection_failure|local_connection_failure|connection_failure"
     r"|connection_timeout|overflow)"
 )
 """How Envoy's response code details begin where it could not even connect: no destination has seen the request."""
-
-
-def unsettled(chain: Chain, state: State | None) -> list[Link]:
-    """The extensions that have something to settle."""
-    return [link for link in chain.links if link.settling and state and link.name in state.states]
 
 
 async def settle(links: list[Link], state: State, journal: Journal, pace: Pace, *, reached: bool) -> State:

@@ -33,7 +33,7 @@ class Event:
     direction: Direction
     part: Part
     fields: Headers = field(default_factory=Headers)
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     end: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
     configured: tuple[BodyMode, BodyMode] | None = None
@@ -63,7 +63,7 @@ class Outcome:
     change: HeaderChange = NO_CHANGE
     path: str | None = None
     hidden_query: tuple[tuple[str, Secret], ...] = ()
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
     end: bool | None = None
     modes: Modes | None = None
     metadata: Mapping[str, Any] | None = None

@@ -13,7 +13,8 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One HTTP request and its response, as one extension may see it: the result of the extensions before it, without the
-    headers that the authenticator reads, and without the peer for an extension that says `preAuth`.
+    headers that the authenticator reads, and without the peer for an extension that says `preAuth`. The body of a request is
+    there in its own phase, and not kept for those of the answer.
 
     `state` is what this extension left for itself in an earlier phase. `source` is the address that called the gateway
     (ip:port, from Envoy's `source.address`), or empty.

@@ -75,7 +75,7 @@ class Link:
             return Reading.WHOLE
         try:
             return Reading(self.streaming.reading(phase, exchange))
-        except Exception:  # noqa: BLE001 - whatever it was, `decide` meets it again, with the body
+        except BaseException:  # noqa: BLE001 - whatever it was: nobody else runs meanwhile, and `decide` gets the whole body
             return Reading.WHOLE
 
     @property

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Self
 from urllib.parse import quote, unquote_plus
@@ -44,7 +44,7 @@ class Request:
     host: str
     path: str
     headers: Headers
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
     hidden_query: tuple[tuple[str, Secret], ...] = ()
 
     @property
@@ -78,11 +78,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One response, the upstream's or Envoy's own."""
+    """One response. `by_envoy`: no upstream gave it, Envoy did in its place."""
 
     status: int
     headers: Headers
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
+    by_envoy: bool = False
 
 
 Message = Request | Response
@@ -117,9 +118,9 @@ def read_response(fields: Headers) -> Response:
 def _split(fields: Headers) -> tuple[dict[str, str], Headers]:
     """The pseudo fields, and the others. A pseudo field that comes twice reads as both, joined: no valid value of any."""
     pseudo: dict[str, str] = {}
-    for name, value in [field for field in fields if field[0][:1] == PSEUDO]:
+    for name, value in [each for each in fields if each[0][:1] == PSEUDO]:
         pseudo[name] = f"{pseudo[name]}, {text(value)}" if name in pseudo else text(value)
-    return pseudo, Headers([field for field in fields if field[0][:1] != PSEUDO])
+    return pseudo, Headers([each for each in fields if each[0][:1] != PSEUDO])
 
 
 @lru_cache(maxsize=4096)

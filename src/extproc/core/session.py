@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from extproc.core.chain import Chain, Denial, Turn
-from extproc.core.closing import UNREACHED, settle, unsettled
+from extproc.core.closing import UNREACHED, settle
 from extproc.core.engine import OURS, Engine
 from extproc.core.event import Event, Modes, Outcome, Record
 from extproc.core.filter import Reading
@@ -30,6 +30,9 @@ from extproc.errors import Cause, ExpressionError, ProtocolError, TooLarge
 DETAILS: Final = "response.code_details"
 VIA_UPSTREAM: Final = "via_upstream"
 """What Envoy says of a response that is none of its own (PROTOCOL 4)."""
+
+ENVOYS: Final = re.compile(rf"(?!{VIA_UPSTREAM}$|extproc_).")
+"""How the details begin of a response that Envoy gave: not an upstream, and not this server in the upstream pass."""
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -100,7 +103,7 @@ class Session:
         for half in self._halves.values():
             if half.pipe:
                 self._state = half.pipe.break_off(self._known(), self._turn())
-        links = unsettled(self._chain, self._state)
+        links = self._chain.unsettled(self._state) if self._state else []
         if links:
             self.engine.pace.spawn(self._settle(links))
         else:
@@ -178,7 +181,7 @@ class Session:
         self._reached = self._reached and not UNREACHED.match(details)
         before = read_response(event.fields)
         masked = self.engine.mask(before.headers, state.secrets)
-        self._state = replace(state, response=replace(before, headers=masked))
+        self._state = replace(state, response=replace(before, headers=masked, by_envoy=bool(ENVOYS.match(details))))
         return await self._headers(event, before)
 
     async def _headers(self, event: Event, before: Message) -> Outcome:
@@ -216,7 +219,9 @@ class Session:
 
     async def _open(self, direction: Direction, turn: Turn) -> Denial | None:
         """Make ready for a body that is to pass piece by piece."""
-        self._state, pipe = await opened(self._chain, PHASES[direction][1], self._known(), turn)
+        self._state, pipe = await opened(
+            self._chain, PHASES[direction][1], self._known(), turn, self._wants.of(direction)
+        )
         if isinstance(pipe, Denial):
             return pipe
         self._halves[direction].pipe = pipe
@@ -232,6 +237,8 @@ class Session:
         if half.pipe:
             return await self._piece(event, half.pipe)
         if self._wants.of(event.direction) is Reading.NOTHING:
+            return (Outcome(event.direction, event.part),)
+        if half.judged and not event.body:  # Envoy may say the end once more
             return (Outcome(event.direction, event.part),)
         if half.judged:
             raise ProtocolError(f"a second {event.direction} body, where the whole was to come at once")
@@ -249,7 +256,10 @@ class Session:
         if denial := await self._phase(phase, self._turn()):
             return self._denied(event, denial)
         self._let_go(event.direction, judged=True)
-        return self._changed(event, before)
+        outcome = self._changed(event, before)
+        if event.direction is Direction.REQUEST:  # an answer may take an hour: nobody holds the question for so long
+            self._state = replace(self._known(), request=replace(self._known().request, body=None))
+        return outcome
 
     async def _piece(self, event: Event, pipe: Pipe) -> Answers:
         """One piece of a body that passes. Envoy is known to send the last one twice: nothing leaves after the end."""
@@ -264,12 +274,16 @@ class Session:
             if pipe.ended:
                 self._state = pipe.conclude(self._known(), turn)
         except Broken as error:
-            return (self._denied(event, error.denial),)
+            return (self._broken_off(event, error),)
         if not both_ways:
             return (Outcome(event.direction, event.part, metadata=self._metadata()),)
         if not given and not pipe.ended:
             return ()
         return (Outcome(event.direction, event.part, body=given, end=pipe.ended, metadata=self._metadata()),)
+
+    def _broken_off(self, event: Event, broken: Broken) -> Outcome:
+        self._state = broken.state or self._state
+        return self._denied(event, broken.denial)
 
     async def _trailers(self, event: Event) -> Answers:
         """What trailers end is judged before they let it go."""
@@ -282,6 +296,7 @@ class Session:
                 return (outcome,)
             if outcome.change or outcome.body is not None or outcome.path is not None:
                 return (self._refuse(event, deny("policy_unavailable", "a change came too late for the headers")),)
+            return (replace(trailing(event, self.engine, self._chain, self._known()), metadata=outcome.metadata),)
         return (trailing(event, self.engine, self._chain, self._known()),)
 
     async def _ended_by_trailers(self, event: Event, pipe: Pipe) -> Answers:
@@ -294,7 +309,7 @@ class Session:
             rest = await pipe.feed(b"", turn, last=True)
             self._state = pipe.conclude(self._known(), turn)
         except Broken as error:
-            return (self._denied(event, error.denial),)
+            return (self._broken_off(event, error),)
         last = replace(last, metadata=self._metadata())
         return (Outcome(event.direction, Part.BODY, body=rest, end=False), last) if rest else (last,)
 

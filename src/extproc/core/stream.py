@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from extproc.core.chain import SLICE, UNAUTHENTICATED, Chain, Denial, Turn, attempt, defect, judge
+from extproc.core.chain import BITE, UNAUTHENTICATED, Chain, Denial, Rests, Turn, attempt, defect, judge
 from extproc.core.exchange import Exchange
 from extproc.core.filter import BodyTransformer, EndOfBody, Reading
 from extproc.core.link import Link, Pace
@@ -15,11 +15,12 @@ from extproc.errors import Cause, Defect, Failure, TimedOut
 
 
 class Broken(Exception):
-    """The body cannot go on."""
+    """The body cannot go on. `state` is what was known when that was found at its end."""
 
     def __init__(self, denial: Denial) -> None:
         super().__init__(denial.respond.code)
         self.denial = denial
+        self.state: State | None = None
 
 
 @dataclass(slots=True)
@@ -31,28 +32,33 @@ class Stage:
     link: Link
     transformer: BodyTransformer
     watches: bool
-    held: bytearray | None
+    held: bytearray | None = field(repr=False)
     begun: bool = False
     passes: bool = False
     spent: float = 0.0
     seconds: float = 0.0
 
+    behind: bool = False
+
     def feed(self, piece: bytes) -> bytes:
-        """What may leave of at most SLICE bytes. Raises: what the transformer raises."""
+        """What may leave of at most BITE bytes. If it is `behind` then, it has more work to do on what it has.
+
+        Raises: what the transformer raises; Defect.
+        """
         if self.passes:
             return piece
-        if self.held is not None:
-            self.held += piece
-        given = self.transformer.feed(piece)
+        try:
+            given = self.transformer.feed(piece)
+        except EndOfBody as end:
+            if self.watches:
+                raise Defect("it only watches, and ended the body") from None
+            self._given(end.last)
+            raise
+        self.behind = bool(getattr(self.transformer, "behind", False))
         return self._given(piece if self.watches else given)
 
-    @property
-    def behind(self) -> bool:
-        """Whether it has more work to do on what it has."""
-        return not self.passes and getattr(self.transformer, "behind", False)
-
     def rest(self) -> Iterator[bytes]:
-        """What is left at the end, in slices of work. Raises: what the transformer raises."""
+        """What is left at the end, in slices of work. Raises: what the transformer raises; Defect."""
         if self.passes:
             return
         try:
@@ -70,12 +76,17 @@ class Stage:
         """What passes unseen if this stage is passed over from here on; None if it is too late."""
         if self.held is None:
             return None
-        self.passes, unseen = True, bytes(self.held)
+        self.passes, self.behind, unseen = True, False, bytes(self.held)
         self.held = None
         return unseen
 
     def _given(self, piece: bytes) -> bytes:
-        """`piece`, noted: after the first byte nothing is open any more, nor if more was held than Envoy would buffer."""
+        """`piece`, noted: after the first byte nothing is open any more, nor if more was held than Envoy would buffer.
+
+        Raises: Defect.
+        """
+        if not isinstance(piece, bytes):
+            raise Defect(f"a {type(piece).__name__} is no piece of a body")
         self.begun = self.begun or bool(piece)
         if self.begun or (self.held is not None and self.link.room is not None and len(self.held) > self.link.room):
             self.held = None
@@ -89,6 +100,7 @@ class Pipe:
     phase: Phase
     stages: list[Stage] = field(default_factory=list)
     ended: bool = False
+    _rests: Rests | None = field(default=None, repr=False)
 
     @property
     def rewrites(self) -> bool:
@@ -98,6 +110,7 @@ class Pipe:
         """What may leave of the next piece; all that is left, with the last. Raises: Broken."""
         for stage in self.stages:
             stage.spent = 0.0
+        self._rests = None
         given = await self._push(0, piece, turn)
         if last and not self.ended:
             given += await self._finish(0, turn)
@@ -107,7 +120,11 @@ class Pipe:
     def conclude(self, state: State, turn: Turn) -> State:
         """`state` with what was found. Raises: Broken."""
         while self.stages:
-            state = self._conclude(self.stages.pop(0), state, turn, "continue")
+            try:
+                state = self._conclude(self.stages.pop(0), state, turn, "continue")
+            except Broken as error:
+                error.state = self.break_off(state, turn)
+                raise
         return state
 
     def break_off(self, state: State, turn: Turn) -> State:
@@ -125,20 +142,27 @@ class Pipe:
         if index == len(self.stages):
             return data
         given: list[bytes] = []
-        for start in range(0, len(data), SLICE):
+        for start in range(0, len(data), BITE):
             if start:
-                await turn.pace.pause()
-            given.append(await self._slice(index, data[start : start + SLICE], turn))
+                await self._rest(turn)
+            given.append(await self._bite(index, data[start : start + BITE], turn))
             while self.stages[index].behind and not self.ended:
-                await turn.pace.pause()
-                given.append(await self._slice(index, b"", turn))
+                await self._rest(turn)
+                given.append(await self._bite(index, b"", turn))
         return b"".join(given)
 
-    async def _slice(self, index: int, data: bytes, turn: Turn) -> bytes:
-        """At most SLICE bytes through the stages from `index` on."""
+    async def _rest(self, turn: Turn) -> None:
+        """What is small enough for one bite never asks."""
+        self._rests = self._rests or Rests(turn.pace)
+        await self._rests.after(BITE)
+
+    async def _bite(self, index: int, data: bytes, turn: Turn) -> bytes:
+        """At most BITE bytes through the stages from `index` on."""
         if self.ended:
             return b""
         stage = self.stages[index]
+        if stage.held is not None:
+            stage.held += data  # whatever becomes of the work on it, it is not lost
         try:
             piece = self._run(stage, partial(stage.feed, data), turn) or b""
         except EndOfBody as end:
@@ -147,9 +171,6 @@ class Pipe:
 
     async def _end(self, index: int, last: bytes, turn: Turn) -> bytes:
         """The stage at `index` ends the body with `last`; those behind it finish what they have."""
-        stage = self.stages[index]
-        if stage.watches:
-            raise self._broken(stage, Defect("it only watches, and ended the body"))
         given = await self._push(index + 1, last, turn) + await self._finish(index + 1, turn)
         self.ended = True
         return given
@@ -161,11 +182,15 @@ class Pipe:
             following = partial(next, stage.rest(), None)
             while not self.ended and (piece := self._run(stage, following, turn)) is not None:
                 given.append(await self._push(at + 1, piece, turn))
-                await turn.pace.pause()
+                if stage.passes:
+                    break
+                await self._rest(turn)
         return b"".join(given)
 
     def _run(self, stage: Stage, work: Callable[[], bytes | None], turn: Turn) -> bytes | None:
         """One slice of work of one stage; or what passes, if it fails open. Raises: Broken, EndOfBody."""
+        if stage.passes:
+            return work()
         started = turn.pace.now()
         try:
             stage.check_time()
@@ -175,7 +200,7 @@ class Pipe:
             raise
         except Failure as error:
             failure = error
-        except Exception as error:  # noqa: BLE001 - as in `attempt`: a filter may raise anything, and nothing passes unseen
+        except BaseException as error:  # noqa: BLE001 - as in `attempt`; and nobody but the filter has run meanwhile
             failure = defect(error)
         finally:
             took = turn.pace.now() - started
@@ -195,7 +220,7 @@ class Pipe:
             result = judge(stage.link, self.phase, state, _late(stage.transformer.conclude()))
         except Failure as error:
             raise self._broken(stage, error) from None
-        except Exception as error:  # noqa: BLE001 - as in `_run`
+        except BaseException as error:  # noqa: BLE001 - as in `_run`
             raise self._broken(stage, defect(error)) from None
         if isinstance(result, Denial):
             turn.journal.decided(stage.link.name, self.phase, stage.seconds, result.respond.code)
@@ -211,36 +236,36 @@ class Pipe:
         return Broken(Denial(respond, stage.link.name, self.phase, cause))
 
 
-async def opened(chain: Chain, phase: Phase, state: State, turn: Turn) -> tuple[State, Pipe | Denial]:
-    """The pipe for a body that is about to come: each extension has decided by the headers alone, and what it changes in
-    them is in the state.
+async def opened(chain: Chain, phase: Phase, state: State, turn: Turn, most: Reading) -> tuple[State, Pipe | Denial]:
+    """The pipe for a body that is about to come, of which Envoy was told that `most` is needed: each extension has decided by
+    the headers alone, and what it changes in them is in the state.
     """
     pipe = Pipe(phase)
     for link in chain.at(phase):
-        made: list[BodyTransformer] = []
+        made: list[tuple[BodyTransformer, Reading]] = []
         started = turn.pace.now()
         if chain.lacks_peer(link, state):
             result: State | Denial | None = Denial(UNAUTHENTICATED, link.name, phase)
         else:
-            result = await attempt(link, phase, state, turn, partial(_open, made))
+            result = await attempt(link, phase, state, turn, partial(_open, made, most))
         took = turn.pace.now() - started
         if isinstance(result, Denial):
             turn.journal.decided(link.name, phase, took, result.respond.code)
             return state, result
         if result is None:
             continue
-        if made:
-            watches = link.reading(phase, state.view(link)) is Reading.WATCH
-            open_yet = link.covers and _headers(result, phase) is _headers(state, phase)
-            pipe.stages.append(Stage(link, made[0], watches, bytearray() if open_yet else None, seconds=took))
-        else:
+        for transformer, reading in made:
+            held = bytearray() if link.covers and _headers(result, phase) is _headers(state, phase) else None
+            pipe.stages.append(Stage(link, transformer, reading is Reading.WATCH, held, seconds=took))
+        if not made:
             turn.journal.decided(link.name, phase, took)
         state = result
     return state, pipe
 
 
 async def _open(
-    made: list[BodyTransformer],
+    made: list[tuple[BodyTransformer, Reading]],
+    most: Reading,
     link: Link,
     phase: Phase,
     exchange: Exchange,
@@ -253,7 +278,10 @@ async def _open(
         raise Defect("a body that is streamed cannot be set as a whole")
     transformer = link.transforming.transformer(phase, exchange) if link.transforming else None
     if transformer is not None:
-        made.append(transformer)
+        reading = link.reading(phase, exchange)
+        if reading > most:
+            raise Defect("it wants more of the body than it said at first")
+        made.append((transformer, reading))
     return verdict
 
 

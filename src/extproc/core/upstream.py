@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from extproc.core.chain import Chain, Denial, Turn
-from extproc.core.closing import settle, unsettled
+from extproc.core.closing import settle
 from extproc.core.engine import Engine
 from extproc.core.event import BodyMode, Event, Modes, Outcome, Record
 from extproc.core.headers import Headers, difference
@@ -82,7 +82,7 @@ class UpstreamSession:
         """The try is over: settle, and tell."""
         if self._state is None and self._denial is None:
             return
-        links = unsettled(self._chain, self._state)
+        links = self._chain.unsettled(self._state) if self._state else []
         if links:
             self.engine.pace.spawn(self._settle(links))
         else:

@@ -29,7 +29,7 @@ class Continue:
     remove_headers: Iterable[str] = ()
     set_query: Mapping[str, str | Secret] = field(default_factory=dict)
     remove_query: Iterable[str] = ()
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
     facts: tuple[object, ...] = ()
     state: object = None
     report: Mapping[str, int | str] = field(default_factory=dict)

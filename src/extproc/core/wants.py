@@ -26,7 +26,8 @@ NOTHING = Reading.NOTHING
 
 class Wants(NamedTuple):
     """Until the response's headers are decided, `response_body` is the most that could be needed. `response_headers` says
-    whether they are wanted for themselves; who wants the body gets them too.
+    whether they are wanted for themselves: by extensions, to mask credentials, or to know whether anybody was reached, which is
+    what is settled by. Who wants the body gets them too.
     """
 
     request_body: Reading = NOTHING
@@ -60,7 +61,7 @@ def wants(chain: Chain, state: State, journal: Journal) -> Wants | Denial:
     try:
         found = Wants(
             chain.reading(Phase.REQUEST_BODY, state),
-            bool(chain.active(Phase.RESPONSE_HEADERS, state)) or bool(state.secrets),
+            bool(chain.active(Phase.RESPONSE_HEADERS, state) or state.secrets or chain.unsettled(state)),
             chain.reading(Phase.RESPONSE_BODY, state),
         )
         return _upgrade(found, chain, state, journal) if "upgrade" in state.arrived.headers else found

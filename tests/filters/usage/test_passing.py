@@ -17,7 +17,7 @@ from extproc_filters.pii.media import Coding
 from extproc_filters.sse import Events
 from extproc_filters.usage.answer import HELD, Json, Other, Seen, Stream
 from extproc_filters.usage.counts import Usage
-from extproc_filters.usage.passing import LATE, Cut, Rewrite, Watch, is_extra
+from extproc_filters.usage.passing import LATE, ROUNDS, Cut, Rewrite, Watch, is_extra
 from tests.filters.usage.cuts import CUTS, bytewise, cut
 from tests.filters.usage.shapes import CHAT, EXTRA, JSON, STREAMS, chunk, sse
 
@@ -289,3 +289,24 @@ def test_an_error_after_a_part_of_an_event_is_an_event_of_its_own() -> None:
     given = through(rewrite, cut(large, list(range(0, len(large), 5000))))
     assert given.endswith(b"\n\n" + error())
     assert len(given) < 2 * HELD
+
+
+def test_a_bomb_that_is_only_watched_stops_the_reading_and_not_the_stream() -> None:
+    seen: list[Seen] = []
+
+    def tell(found: Seen) -> Verdict:
+        seen.append(found)
+        return Continue()
+
+    watch = Watch(Json(), Coding.GZIP, tell)
+    bomb = gzip.compress(b'{"a":"' + b"x" * 20_000_000)[:-8]
+    questions = 0
+    for _ in range(100):
+        assert watch.feed(bomb) == bomb
+        while watch.behind:
+            assert watch.feed(b"") == b""
+            questions += 1
+    assert questions <= 100 * ROUNDS
+    watch.conclude()
+    assert seen[0].usage is None
+    assert seen[0].size > 0
