@@ -126,7 +126,7 @@ class PIIDetector:
         limit = self.max_body_bytes
         if self._config.restore and isinstance(exchange.state, Assigned):
             if streamed:
-                return Streamed(Return(exchange.state), coding, limit)
+                return Streamed(Return(exchange.state, limit), coding, limit)
             media = read_media(response.headers)
             return None if media is None else Restoration(exchange.state, media, coding, limit)
         task = self._task(exchange, answer=True)

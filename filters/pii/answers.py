@@ -7,10 +7,11 @@ from extproc import Continue, Verdict
 from extproc.errors import TooLarge
 from extproc_filters.pii.decoding import Intake
 from extproc_filters.pii.dialects import Delta
+from extproc_filters.pii.links import Joined
 from extproc_filters.pii.media import Coding, Media
 from extproc_filters.pii.paths import Path
 from extproc_filters.pii.placeholders import Placeholders
-from extproc_filters.pii.restore import Restorer, Restoring
+from extproc_filters.pii.restore import MOST, Restorer, Restoring, StreamedPlaces
 from extproc_filters.pii.where import BEGUN
 from extproc_filters.pii.work import SLICE, Work
 
@@ -34,7 +35,7 @@ class Restoration:
     """A BodyTransformer for an answer that is there as a whole: JSON or text, of at most `limit` decoded bytes."""
 
     def __init__(self, assigned: Assigned, media: Media, coding: Coding | None, limit: int) -> None:
-        self._restorer = Restorer(assigned.placeholders)
+        self._restorer = Restorer(assigned.placeholders, limit)
         self._report = assigned.report
         self._media = media
         self._intake = Intake(coding, limit)
@@ -82,24 +83,23 @@ class Return:
 
     strict = False
 
-    def __init__(self, assigned: Assigned) -> None:
-        self._restorer = Restorer(assigned.placeholders)
+    def __init__(self, assigned: Assigned, limit: int = MOST) -> None:
+        self._restorer = Restorer(assigned.placeholders, limit)
         self._report = assigned.report
-        self._last: dict[str | int, Restoring] = {}
+        self._places = StreamedPlaces()
+        self._plain = Joined(self._places.items)
 
     def writing(self, delta: Delta) -> Restoring:
-        """Blocks of an answer follow each other, and readers join them to one text: a link may go on in the next."""
-        kind = delta.stream[0]
-        after = self._last.get(kind) if kind in ("block", "output") and not delta.document else None
-        self._last[kind] = writing = self._restorer.text_being_written(document=delta.document, after=after)
-        return writing
+        """Readers join what comes: the blocks of an answer, and some even its choices. A link may go on in another."""
+        return self._restorer.text_being_written(document=delta.document, others=self._places.items)
 
     def document(self, text: str, spared: frozenset[Path]) -> Work[str]:
-        return (yield from self._restorer.document(text, 0, spared))
+        """An event that brings pieces of texts (`spared`) has nothing else that goes on; others may have."""
+        return (yield from self._restorer.document(text, 0, spared, reading=None if spared else self._places))
 
     def text(self, text: str) -> Work[str]:
         """What begins like JSON and is none is left alone: nobody knows how to write a value into it."""
-        return text if BEGUN.match(text) else (yield from self._restorer.whole(text))
+        return text if BEGUN.match(text) else (yield from self._restorer.whole(text, links=self._plain))
 
     def clean(self, text: str) -> Work[bool]:  # noqa: ARG002 - it is not strict
         yield from ()

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from typing import Final
 
-SEPARATORS: Final = b" .-/()\t:+"
+SEPARATORS: Final = b" .-/()\t\r\n:+"
 AMOUNTS: Final = bytes.maketrans(b"0123456789", bytes(range(10)))
 TWICE: Final = bytes.maketrans(bytes(range(10)), bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
 """A digit doubled, and the digits of the result added."""

@@ -4,6 +4,7 @@ Recognised by the shape of each event, not by the host: gateways and local serve
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from extproc_filters.pii.paths import Path
@@ -46,17 +47,21 @@ ALL: Final = ((),)
 
 
 def read(event: object) -> Said:
-    """What `event`, a parsed one, brings. Of an unknown shape: nothing."""
+    """What `event`, a parsed one, brings. Of an unknown shape: nothing. Which dialect its reader speaks nobody knows, so one
+    of several shapes brings what it does in each.
+    """
     if not isinstance(event, dict):
         return Said()
-    kind = event.get("type")
-    if isinstance(event.get("choices"), list):
-        return _choices(event["choices"])
-    if isinstance(event.get("candidates"), list):
-        return _candidates(event["candidates"])
-    if not isinstance(kind, str):
-        return Said()
-    return _responses(event, kind) if kind.startswith("response.") else _anthropic(event, kind)
+    said: list[Said] = []
+    if isinstance(choices := event.get("choices"), list):
+        said.append(_choices(choices))
+    if isinstance(candidates := event.get("candidates"), list):
+        said.append(_candidates(candidates))
+    if isinstance(kind := event.get("type"), str):
+        said.append(_responses(event, kind) if kind.startswith("response.") else _anthropic(event, kind))
+    if len(said) == 1:
+        return said[0]
+    return Said(tuple(chain(*(each.deltas for each in said))), tuple(chain(*(each.ended for each in said))))
 
 
 def text_at(event: Any, place: Path) -> str:
@@ -188,8 +193,11 @@ def _objects(found: list[Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _index(found: Mapping[str, Any], otherwise: int) -> int:
+    """The number by which its reader tells texts apart. Some take `"0"` and `0.0` for 0."""
     index = found.get("index")
-    return index if isinstance(index, int) else otherwise
+    if isinstance(index, str) and len(index) < LONGEST_NAME and index.isdecimal():
+        return int(index)
+    return int(index) if isinstance(index, int | float) and index == index // 1 else otherwise
 
 
 def _name(found: Mapping[str, Any], name: str) -> str | int:

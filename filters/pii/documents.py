@@ -1,10 +1,11 @@
 """A body as something that can be scanned and edited: a JSON document, a form, or plain text."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import quote_plus, unquote_plus
 
 from extproc.errors import Malformed, TooLarge
+from extproc_filters.pii.credentials import CREDENTIALS
 from extproc_filters.pii.edits import Edit, Sheet, Writer, splice
 from extproc_filters.pii.findings import Finding, shared
 from extproc_filters.pii.jsonedit import Level, Origin, settle, within
@@ -13,6 +14,9 @@ from extproc_filters.pii.media import Media
 from extproc_filters.pii.paths import ANSWER, REQUEST, Exempt, Path, any_covers, is_llm_answer, is_llm_request
 from extproc_filters.pii.recognizer import Span
 from extproc_filters.pii.work import FEW, STEPS, Work
+
+UNMISTAKABLE: Final = frozenset({each.entity for each in CREDENTIALS} - {"GENERIC_SECRET"})
+"""Keys that no model and no id is taken for: they do not pass in the place of one."""
 
 
 class Document(Protocol):
@@ -33,7 +37,7 @@ class Document(Protocol):
         """
         ...
 
-    def write(self, edits: list[Edit]) -> str:
+    def write(self, edits: list[Edit]) -> Work[str]:
         """The document with the edits made."""
         ...
 
@@ -75,7 +79,8 @@ class Text:
     def edits(self, findings: list[Finding], writer: Writer) -> Work[list[Edit]]:
         return (yield from within(self.text, _from(0), 0, findings, Sheet(self.text, writer)))
 
-    def write(self, edits: list[Edit]) -> str:
+    def write(self, edits: list[Edit]) -> Work[str]:
+        yield
         return splice(self.text, edits)
 
 
@@ -97,17 +102,19 @@ class Json:
         level = Level(self.text, found, _from(0), 0, Sheet(self.text, writer))
         return (yield from settle(level, findings, self._wanted))
 
-    def write(self, edits: list[Edit]) -> str:
+    def write(self, edits: list[Edit]) -> Work[str]:
+        yield
         return splice(self.text, edits)
 
-    def _wanted(self, token: Token) -> bool:
+    def _wanted(self, token: Token, pieces: list[Finding]) -> bool:
         if self._spared and token.kind != KEY and token.place in self._spared:
             return False
         if self._fields:
             return any_covers(self._fields, token.place)
         if self._exempt is None or token.kind == KEY:
             return True
-        return not self._exempt(token.place, self.text[token.start : token.end])
+        sure = any(piece.entity in UNMISTAKABLE for piece in pieces)
+        return sure or not self._exempt(token.place, self.text[token.start : token.end])
 
 
 class Form:
@@ -134,10 +141,12 @@ class Form:
                 yield
         return made
 
-    def write(self, edits: list[Edit]) -> str:
+    def write(self, edits: list[Edit]) -> Work[str]:
         parts: list[str] = []
         at = 0
         for (start, end), raw, mark in zip(self._spans, self._raw, self._marks, strict=True):
+            if len(parts) % STEPS == 0:
+                yield
             moved = []
             while at < len(edits) and edits[at].end <= end:
                 moved.append(edits[at]._replace(start=edits[at].start - start, end=edits[at].end - start))
@@ -160,8 +169,11 @@ def _form(text: str) -> Work[Document]:
         if number % STEPS == 0:
             yield
     marks[-1] = ""
+    plain: list[str] = []
     try:
-        plain = [unquote_plus(part, errors="strict") for part in raw]
+        for start in range(0, len(raw), STEPS):
+            plain += [unquote_plus(part, errors="strict") for part in raw[start : start + STEPS]]
+            yield
     except UnicodeDecodeError:
         raise Malformed("the form is not UTF-8") from None
     return Form(raw, plain, marks)

@@ -19,7 +19,7 @@ Writer = Callable[[str, str, int], str]
 
 HASH_DIGITS: Final = 16
 
-CODED: Final = re.compile(r"[%&\\]")
+CODED: Final = re.compile(r"[%&\\<*]")
 """What an escape begins with."""
 
 
@@ -32,7 +32,7 @@ class Edit(NamedTuple):
     entity: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Sheet:
     """The text as it was sent, and what is written into it."""
 

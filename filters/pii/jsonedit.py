@@ -29,7 +29,7 @@ Origin = Callable[[int, int], Span]
 """From a range of a document to the range of the text as it was sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Level:
     """A document that lies `depth` strings deep in the text that was sent."""
 
@@ -48,21 +48,23 @@ class Level:
         return self.origin(token.start, token.end)
 
 
-def settle(level: Level, findings: list[Finding], wanted: Callable[[Token], bool] | None = None) -> Work[list[Edit]]:
+def settle(
+    level: Level, findings: list[Finding], wanted: Callable[[Token, list[Finding]], bool] | None = None
+) -> Work[list[Edit]]:
     """The edits that `findings` (in order, none overlapping) ask for, in order."""
     edits: list[Edit] = []
     keys: dict[Container, dict[Token, list[Edit]]] = {}
     touched = yield from shared([level.span(token) for token in level.tokens], findings)
     for number, (index, pieces) in enumerate(touched.items(), 1):
         token = level.tokens[index]
-        if wanted is None or wanted(token):
+        if wanted is None or wanted(token, pieces):
             made = yield from _token(level, token, pieces)
             edits += made
             if token.kind == KEY:
                 keys.setdefault(token.container, {})[token] = made
         if number % FEW == 0:
             yield
-    return sorted([*edits, *_kept_apart(level, keys)]) if keys else edits
+    return sorted([*edits, *(yield from _kept_apart(level, keys))]) if keys else edits
 
 
 def within(text: str, origin: Origin, depth: int, findings: list[Finding], sheet: Sheet) -> Work[list[Edit]]:
@@ -126,16 +128,20 @@ def _around(units: list[Span], starts: list[int], at: int) -> Span:
     return units[index] if index >= 0 and units[index][0] < at < units[index][1] else (at, at)
 
 
-def _kept_apart(level: Level, keys: dict[Container, dict[Token, list[Edit]]]) -> list[Edit]:
+def _kept_apart(level: Level, keys: dict[Container, dict[Token, list[Edit]]]) -> Work[list[Edit]]:
     """Members that would have one name after redaction are numbered from the second on."""
     extra: list[Edit] = []
     names: dict[Container, Names] = {container: Names() for container in keys}
-    for token in level.tokens:
+    for number, token in enumerate(level.tokens, 1):
+        if number % STEPS == 0:
+            yield
         if token.kind == KEY and token.container in names and token not in keys[token.container]:
             start, end = level.span(token)
             names[token.container].suffix(level.sheet.text[start:end])
     for container, changed in keys.items():
-        for token, edits in changed.items():
+        for number, (token, edits) in enumerate(changed.items(), 1):
+            if number % FEW == 0:
+                yield
             start, end = level.span(token)
             moved = [edit._replace(start=edit.start - start, end=edit.end - start) for edit in edits]
             suffix = names[container].suffix(splice(level.sheet.text[start:end], moved))

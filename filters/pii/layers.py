@@ -23,7 +23,7 @@ Decoded = tuple[str, int]
 other as a whole.
 """
 
-MARGIN: Final = 32
+MARGIN: Final = 96
 """More than any unit has that is no run of several: at the end of a piece, one may be cut short."""
 
 

@@ -12,8 +12,13 @@ LEFT: Final = rb"(?<![0-9])(?<![0-9]\.)(?<![0-9][A-Fa-f])(?<![0-9][A-Fa-f]{2})"
 RIGHT: Final = rb"(?![A-Fa-f]{0,2}[0-9])"
 """Not inside a number, a fraction or a hexadecimal digest."""
 
-SEPARATOR: Final = "[ .-]{1,2}"
-FOURS: Final = rf"[0-9]{{3}}(?:{SEPARATOR}[0-9]{{4}}){{3}}"
+SEPARATOR: Final = r"(?:[ .-]{1,2}|\t)"
+BROKEN: Final = r" ?\r?\n {0,2}"
+"""Where a line ends within a number: at one place, for a column of numbers is another thing."""
+
+FOUR: Final = f"{SEPARATOR}[0-9]{{4}}"
+LAST: Final = f"{BROKEN}[0-9]{{4}}"
+FOURS: Final = f"[0-9]{{3}}(?:{LAST}{FOUR}{FOUR}|{FOUR}(?:{LAST}{FOUR}|{FOUR}(?:{FOUR}|{LAST})))"
 AMEX: Final = rf"3[0-9]{{3}}{SEPARATOR}[0-9]{{6}}{SEPARATOR}[0-9]{{4}}"
 SINGLE: Final = r"[ .\t-]"
 
@@ -62,7 +67,7 @@ def _within(expression: str, before: int, after: int) -> Anchor:
 
 CARDS: Final = (
     _card("13 to 19 digits of a known issuer", _within(r"(?:^|[^0-9])[2-9][0-9]{12}", 14, 10), r"[0-9]{13,19}"),
-    _card("16 or 19 of them in fours", _within(f"[2-9]{FOURS}", 23, 9), f"[0-9]{FOURS}", _nineteen),
+    _card("16 or 19 of them in fours", _within(f"[2-9]{FOURS}", 28, 12), f"[0-9]{FOURS}", _nineteen),
     _card("4, 6 and 5 digits (American Express)", _within(AMEX, 19, 5), f"{AMEX}[0-9]?"),
     _card(
         "digit by digit",
@@ -75,8 +80,11 @@ CARDS: Final = (
 )  # fmt: skip
 
 
+IN_IBAN: Final = r"[ .\t\r\n-]{0,2}"
 WHOLE: Final = {
-    country.encode(): re.compile(rb"[A-Z]{2}(?:[ -]?[A-Z0-9]){%d}(?![A-Z0-9])" % (length - 2), re.IGNORECASE)
+    country.encode(): re.compile(
+        rb"[A-Z]{2}(?:%s[A-Z0-9]){%d}(?![A-Z0-9])" % (IN_IBAN.encode(), length - 2), re.IGNORECASE
+    )
     for country, length in checks.IBAN_LENGTHS.items()
 }
 """As many characters as each country's IBANs have, separators aside, and no more behind them."""
@@ -91,9 +99,11 @@ def _iban(data: bytes, span: Span) -> Span | None:
 ACCOUNTS: Final = (
     Recognizer(
         "IBAN_CODE",
-        "a country, two digits, and as many characters as that country's have; with spaces or hyphens",
-        Anchor(r"(?:^|[^A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11}", before=27, after=40, apart=True),
-        re.compile(rb"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?=[ -]?[A-Za-z0-9])"),
+        "a country, two digits, and as many characters as that country's have; in any groups",
+        Anchor(
+            rf"(?:^|[^A-Za-z0-9])[A-Za-z]{{2}}\d{{2}}(?:{IN_IBAN}[A-Za-z0-9]){{11}}", before=40, after=80, apart=True
+        ),
+        re.compile(rf"(?<![A-Za-z0-9])[A-Za-z]{{2}}[0-9]{{2}}(?={IN_IBAN}[A-Za-z0-9])".encode()),
         0.95,
         checks.iban,
         widen=_iban,

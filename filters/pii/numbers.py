@@ -7,10 +7,10 @@ from extproc_filters.pii import checks
 from extproc_filters.pii.recognizer import Anchor, Recognizer, Topic, told
 
 DIGITS: Final = Anchor(
-    r"(?:(?:^|[^0-9 .\-()/\t])[ .\-()/\t]{0,3}|[ .\-()/\t]{4})\d(?:[ .\-()/\t]{0,3}\d){8}",
+    r"(?:(?:^|[^0-9 .\-()/\t\r\n])[ .\-()/\t\r\n]{0,3}|[ .\-()/\t\r\n]{4})\d(?:[ .\-()/\t\r\n]{0,3}\d){8}",
     before=44,
     after=32,
-    run=re.compile(rb"[0-9 .\-()/\t]*+"),
+    run=re.compile(rb"[0-9 .\-()/\t\r\n]*+"),
 )
 """The ninth digit of a run of digits with at most three separators between two of them. Everything with nine digits or
 more begins to be looked for here."""

@@ -17,14 +17,21 @@ LONGEST_IN_URL: Final = 388
 LONGEST_LOCAL: Final = 64
 """RFC 5321 section 4.5.3.1.1."""
 
+LETTER: Final = b"\x7f"
+"""See views.py."""
+
 LABEL: Final = r"[A-Za-z0-9\x7f-]*"
 
 
 def _address(data: bytes, domain: Span) -> Span | None:
-    """The domain with the local part before it; a local part without any ASCII is taken up to the next space."""
+    """The domain with the local part before it. One in ASCII begins where that does, for some scripts have no spaces; any
+    other is taken up to the next one.
+    """
     at = domain[0] - 1
     before = data[max(0, at - LONGEST_LOCAL) : at]
-    local = before[len(before.rstrip(LOCAL)) :].lstrip(b".%'-") or before[len(before.rstrip(b"\x7f")) :]
+    run = before[len(before.rstrip(LOCAL + LETTER)) :]
+    ascii_only = run.lstrip(LETTER)
+    local = (run if LETTER in ascii_only or not ascii_only else ascii_only).lstrip(b".%'-")
     start = at - len(local)
     if not local or IN_URL.search(data, max(0, start - LONGEST_IN_URL), start):
         return None
@@ -41,8 +48,8 @@ EMAIL: Final = Recognizer(
         after=255,
     ),
     re.compile(
-        rb"@((?:[A-Za-z0-9\x7f][A-Za-z0-9\x7f-]{0,62}\.){1,126}(?:[A-Za-z]{2,24}|\x7f{2,24}|xn--[A-Za-z0-9-]{2,59}))"
-        rb"(?![A-Za-z0-9])"
+        rb"@((?:[A-Za-z0-9\x7f][A-Za-z0-9\x7f-]{0,62}\.){1,126}(?:xn--[A-Za-z0-9-]{2,59}|[A-Za-z]{2,24}|[A-Za-z\x7f]{2,24}))"
+        rb"(?![A-Za-z])"
     ),
     0.95,
     checks.email,

@@ -95,7 +95,7 @@ class Redaction:
         edits = yield from document.edits(findings, writer)
         if not edits or not self.task.edit:
             return edits, None
-        written = document.write(edits)
+        written = yield from document.write(edits)
         return edits, (MARK + written if text.startswith(MARK) else written).encode()
 
     def _assigning(self, document: Document, findings: list[Finding]) -> Work[Writer]:

@@ -4,10 +4,10 @@ A pass of Hyperscan costs the same for every text, each recognizer looks at a pl
 whole is linear in the length of the text, whatever the text is.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import islice
 from typing import Final
 
 from extproc_filters.pii.anchors import Places, Search, UnsupportedExpression
@@ -63,9 +63,9 @@ class Scanner:
             Defect: a model told of what cannot be.
         """
         found: list[Finding] = []
-        asked: Counter[Recognizer] = Counter()
+        rights: Rights = {}
         for view in (yield from views(text, escaped=escaped)):
-            look = _Look(view, found, asked)
+            look = _Look(view, found, rights)
             for search in self._searches:
                 places = yield from search.places(view.data)
                 if places:
@@ -111,27 +111,34 @@ class Scanner:
 
     def _look(self, recognizer: Recognizer, look: "_Look", start: int, end: int, stop: int) -> int:
         """What begins between `start` and `stop`, seen as if the text ended at `end`, but not too many at once. Gives where to
-        go on.
+        go on. Hostile texts are full of candidates, so they are sorted out all together, the cheapest way first.
         """
-        data = look.view.data
-        widen, check, group = recognizer.widen, look.check(recognizer), recognizer.group
+        data, group = look.view.data, recognizer.group
+        matches = list(islice(recognizer.pattern.finditer(look.source(recognizer), start, end), STEPS))
+        many = len(matches) == STEPS
+        while matches and matches[-1].start() >= stop:
+            matches.pop()
+            many = False
+        if not matches:
+            return stop
+        spans = [match.span(group) for match in matches]
+        if (widen := recognizer.widen) is not None:
+            spans = [wide for span in spans if (wide := widen(data, span)) is not None]
+        if recognizer.check is not None:
+            right = look.right(recognizer)
+            spans = [span for span in spans if right[data[span[0] : span[1]]]]
+        self._keep_all(recognizer, spans, look)
+        after = max(matches[-1].end(), matches[-1].start() + 1)
+        return after if many else max(stop, after)
+
+    def _keep_all(self, recognizer: Recognizer, spans: list[Span], look: "_Look") -> None:
         entity, score = recognizer.entity, recognizer.score
         sure = score >= self._threshold
-        at_once = sure and not (look.view.layers or self._allowed)
-        source = look.lower if recognizer.lower else data
-        for number, match in enumerate(recognizer.pattern.finditer(source, start, end), 1):
-            if match.start() >= stop:
-                return max(stop, start)
-            start = max(match.end(), match.start() + 1)
-            span = match.span(group) if widen is None else widen(data, match.span(group))
-            if span is not None and (check is None or check(data[span[0] : span[1]])):
-                if at_once:
-                    look.found.append(Finding(entity, *span, score))
-                else:
-                    self._keep(entity, score if sure else self._confidence(recognizer, look, span), span, look)
-            if number == STEPS:
-                return start
-        return stop
+        if sure and not (look.view.layers or self._allowed):
+            look.found += [Finding(entity, start, end, score) for start, end in spans]
+        else:
+            for span in spans:
+                self._keep(entity, score if sure else self._confidence(recognizer, look, span), span, look)
 
     def _confidence(self, recognizer: Recognizer, look: "_Look", span: Span) -> float:
         """What it is with the words around it, which are only asked where a candidate is not sure enough without them."""
@@ -147,29 +154,47 @@ class Scanner:
             look.found.append(Finding(entity, start, end, score))
 
 
-@dataclass
+class _Right(dict[bytes, bool]):
+    """Whether a candidate is what it looks like, asked once for those that are equal. One too many for a check that takes long
+    is believed.
+    """
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        super().__init__()
+        self._check, self._most = recognizer.check or bool, recognizer.checked
+
+    def __missing__(self, candidate: bytes) -> bool:
+        believed = 0 < self._most <= len(self)
+        self[candidate] = right = believed or self._check(candidate)
+        return right
+
+
+Rights = dict[Recognizer, _Right]
+
+
+@dataclass(slots=True)
 class _Look:
-    """One view while it is looked at; `asked` counts the checks of the whole text."""
+    """One view while it is looked at; `rights` are those of the whole text."""
 
     view: View
     found: list[Finding]
-    asked: Counter[Recognizer]
+    rights: Rights
+    _lower: bytes | None = None
 
-    @cached_property
+    @property
     def lower(self) -> bytes:
-        return self.view.data.lower()
+        if self._lower is None:
+            self._lower = self.view.data.lower()
+        return self._lower
 
-    def check(self, recognizer: Recognizer) -> Callable[[bytes], bool] | None:
-        """Whether a candidate is what it looks like; one too many for a check that takes long is believed."""
-        asked, check, most = self.asked, recognizer.check, recognizer.checked
-        if check is None or not most:
-            return check
+    def source(self, recognizer: Recognizer) -> bytes:
+        """What its pattern is for."""
+        return self.lower if recognizer.lower else self.view.data
 
-        def sparing(candidate: bytes) -> bool:
-            asked[recognizer] += 1
-            return asked[recognizer] > most or check(candidate)
-
-        return sparing
+    def right(self, recognizer: Recognizer) -> _Right:
+        if recognizer not in self.rights:
+            self.rights[recognizer] = _Right(recognizer)
+        return self.rights[recognizer]
 
 
 def _searches(anchors: list[Anchor]) -> tuple[list[Search], dict[Anchor, Search]]:

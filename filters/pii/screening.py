@@ -19,6 +19,7 @@ from extproc_filters.pii.documents import Document, Text, read
 from extproc_filters.pii.edits import count
 from extproc_filters.pii.findings import Finding, merge
 from extproc_filters.pii.jsonedit import is_document
+from extproc_filters.pii.links import Unread
 from extproc_filters.pii.media import Media
 from extproc_filters.pii.passage import Stop, Writing
 from extproc_filters.pii.paths import Path, any_covers
@@ -33,7 +34,7 @@ HOLD: Final = 256
 LONGEST: Final = 8192
 """Characters that are held back at most."""
 
-AT_ONCE: Final = 32
+AT_ONCE: Final = 128
 """So many characters are worth a scan."""
 
 CONTEXT: Final = 64
@@ -79,7 +80,7 @@ class Screening:
         findings = yield from merge(found)
         edits = yield from document.edits(findings, self.write)
         self.note(count(edits))
-        return document.write(edits) if edits and self.task.edit else document.text
+        return (yield from document.write(edits)) if edits and self.task.edit else document.text
 
     def write(self, entity: str, found: str, depth: int) -> str:
         return self.task.writer(entity, found, depth) if self.task.writer else found
@@ -133,7 +134,7 @@ class Screened:
 
     def __init__(self, screening: Screening) -> None:
         self._screening = screening
-        self._where = Where()
+        self._where = Where(others=Unread())
         self._before = ""
         self._held = ""
 

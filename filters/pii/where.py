@@ -4,11 +4,10 @@ in the target of a link.
 
 import json
 import re
-from copy import copy
 from typing import Final
 
 from extproc_filters.pii.jsonedit import INNERMOST
-from extproc_filters.pii.links import Links
+from extproc_filters.pii.links import Joined, Links, Unread
 
 BEGUN: Final = re.compile(r"""\s*(?:\{\s*["}]|\[\s*[{\["\]\d-])""")
 """How a JSON document begins. A text that begins so and goes on otherwise is a text from there on."""
@@ -30,18 +29,19 @@ class Where:
     """Reads a text piece by piece. `depth` and `linked` speak of what comes next.
 
     `document`: it is JSON and nobody reads it as anything else. Any other text may be one, which is found out from how it
-    begins, and may be shown as a text all the same: it is read for links as it is, and so are its strings. `links`: it goes
-    on in the target of a link.
+    begins, and may be shown as a text all the same: it is read for links as it is, and so are its strings. `others` reads
+    with it: what its reader may see it joined with.
     """
 
-    __slots__ = ("_begin", "_cut", "_document", "_inner", "_levels", "_links", "_outer", "_shown")
+    __slots__ = ("_begin", "_cut", "_document", "_inner", "_levels", "_links", "_others", "_outer", "_shown")
 
-    def __init__(self, outer: int = 0, *, document: bool = False, links: Links | None = None) -> None:
+    def __init__(self, outer: int = 0, *, document: bool = False, others: Links | Unread | None = None) -> None:
         self._outer = outer
         self._document = document
         self._shown = not document
-        self._begin = "" if not document and outer < INNERMOST and links is None else None
-        self._links = links or Links()
+        self._begin = "" if not document and outer < INNERMOST else None
+        self._others = others
+        self._links = _links(others, document=document)
         self._inner: Where | None = None
         self._levels = 0
         self._cut = ""
@@ -55,11 +55,6 @@ class Where:
     def between(self) -> bool:
         """Between the strings of a document, where a number or a name may stand."""
         return self._inner.between if self._inner else self._document
-
-    @property
-    def links(self) -> Links | None:
-        """A copy of what is known of the link in whose target the next character stands, if it does."""
-        return copy(self._links) if self._links.linked else None
 
     @property
     def linked(self) -> bool:
@@ -91,7 +86,7 @@ class Where:
         if mark is None:
             return end
         if mark[0] == '"':
-            self._inner = Where(self._outer + 1)
+            self._inner = Where(self._outer + 1, others=self._others if isinstance(self._others, Unread) else None)
         else:
             self._levels += 1 if mark[0] in "{[" else -1
             self._document = self._levels > 0
@@ -113,6 +108,12 @@ class Where:
             return len(piece)
         self._inner = None
         return part.end()
+
+
+def _links(others: Links | Unread | None, *, document: bool) -> Links | Joined | Unread:
+    if isinstance(others, Unread):
+        return others
+    return Links() if others is None or document else Joined(others)
 
 
 def _undone(part: str) -> str:

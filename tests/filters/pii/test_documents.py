@@ -39,7 +39,7 @@ def redact(
     document = done(read(media, text, paths))
     findings = done(merge(done(scanner.find(document.text, escaped=document.escaped))))
     edits = done(document.edits(findings, writer))
-    return document.write(edits), count(edits)
+    return done(document.write(edits)), count(edits)
 
 
 def redacted(document: object, **how: bool) -> object:

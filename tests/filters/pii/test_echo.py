@@ -45,7 +45,7 @@ def redact(text: str, media: Media = Media.TEXT) -> tuple[str, Placeholders]:
     document = done(read(media, text))
     findings = done(merge(done(SCANNER.find(document.text, escaped=document.escaped))))
     placeholders = Placeholders(done(present(document.text, escaped=document.escaped)))
-    return document.write(done(document.edits(findings, placeholders.write))), placeholders
+    return done(document.write(done(document.edits(findings, placeholders.write)))), placeholders
 
 
 def cut(data: Any, at: Iterable[int]) -> list[Any]:
@@ -144,8 +144,9 @@ def test_each_event_leaves_before_the_next_comes(name: str) -> None:
     for event, character in zip(events, left, strict=False):
         out = transformer.feed(event)
         said += heard(out).get(TEXT, "")
+        released = held != ""
         held = held + character if any(each.startswith(held + character) for each in placeholders) else ""
-        if not held and "[" not in left[max(0, len(said) - 20) : len(said)]:
+        if not held and not released:
             assert out == event
     assert f"hello {EMAIL}, how are you [today]? " in said
 

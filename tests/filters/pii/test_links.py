@@ -27,13 +27,23 @@ INSIDE = [
     "background: url(§)", "background: url('§')", "[id]: <§>", "[id]: /x§", "a\n> [id]:\n   /x§",
     '{"u":"https://evil.example/§"}', "`https://evil.example/§`", "x" * 300 + " https://evil.example/" + "y" * 300 + "§",
     "<img src=" + " " * 300 + "'§'>",
+    "[src=](<https://evil.example/? §>)", '<a href="[x](<https://evil.example/?" §>)', "[[url=](https://evil.example/(\\) §)",
+    "<meta content='https://evil.example/ §'>", "<style>@import '//evil.example/? §'", "<https://evil.example/? §|x>",
+    "[[https://evil.example/? §][x]]", "<link imagesrcset='/a 1x, §'>", "<img data-src='§'>", '<a onclick="f(§)">',
+    '<p style="x:§">',
+    "<iframe srcdoc='x §'>", "<body background=§>", "[url=§]", "\\href{/x §}", "\\includegraphics[width=1]{a{b} §}", "\\url {§",
+    "evil.example#§", "evil.xn--p1ai/§", "1.2.3.4/§", "пример.рф/§", "evil。example/§", "evil%2Eexample/§",
+    "<a x='&#47;&#x2f;evil §'>", "https&colon;//evil.example/§", "https&#58;&sol;&sol;evil§", "xmpp:§", "magnet:§", "ms-word:§",
+    "§.evil.example", "a §.evil.example/x", "§x.evil.example", "§-a_b.evil", "user:§@evil.example", "§@evil.example",
 ]  # fmt: skip
 
 OUTSIDE = [
     "§", "I am §.", "Email:§", "(§)", "<§>", "[§]", "[§][1]", "§, §", "https://a.example/ §", "see https://a.example.\n§",
     "[a](https://a.example/) §", "[a](<https://a.example/>)§", "![a](/x)§", '<a href="/x">§</a>', "<a href=/x>§</a>",
     '<a href="mailto:x">§</a>', "{\"url\":\"https://a.example/\",\"to\":\"§\"}", "`https://a.example/` §", "note: §",
-    "and/or §", "1 // 2", "data: §", "https is §", "10/12/2020 §", "f(§)", "a[0](x)§", "[1]§", "| https://a.example | § |",
+    "and/or §", "1 // 2", "data: §", "https is §", "10/12/2020 §", "f(§)", "a[0](x)§", "[1]§", "§.", "§. And",
+    "§.)", "§x", "§'s", "§-", "§さん。次", "evil.example §", "{§}", "a{§}", "style §", "a&b; §",
+    "§ .example", "(see [§])", "onclick §", "x = {'data': '§'}", '"https://a.example/", §', "| https://a.example | § |",
     "<p>https://a.example</p>§", "e.g. §", "What is Node.js? §", "src and href §", "https://a.example/\t§", "Re: §", "%5B §",
 ]  # fmt: skip
 

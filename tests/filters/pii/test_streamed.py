@@ -145,13 +145,13 @@ def test_only_the_text_that_ended_is_over() -> None:
     for index in (0, 1):
         transformer.feed(anthropic_delta(index, TEXT, "[EMAIL"))
     transformer.feed(sse({"type": "content_block_stop", "index": 0}))
-    (left,) = events(transformer.feed(anthropic_delta(1, TEXT, "_ADDRESS_1]")))
-    assert left["delta"]["text"] == "jo"
+    (left,) = events(transformer.feed(anthropic_delta(1, TEXT, "_ADDRESS_1]!")))
+    assert left["delta"]["text"] == "jo!"
     for number in (0, 1):
         transformer.feed(responses_delta(number, TOOL, '{"a":"[EMAIL'))
     transformer.feed(sse({"type": "response.output_item.done", "output_index": 0, "item": {}}))
-    (left,) = events(transformer.feed(responses_delta(1, TOOL, "_ADDRESS_1]")))
-    assert left["delta"] == "jo"
+    (left,) = events(transformer.feed(responses_delta(1, TOOL, '_ADDRESS_1]"')))
+    assert left["delta"] == 'jo"'
 
 
 def test_whole_texts_at_the_end_of_a_stream() -> None:
@@ -237,10 +237,10 @@ def test_a_link_that_goes_on_in_the_next_block() -> None:
     for begin, left in (("![](https://evil.example/?", "[EMAIL_ADDRESS_1]"), ("https://a.example/ ", VALUE)):
         transformer = stream()
         transformer.feed(anthropic_delta(0, TEXT, begin) + stop)
-        (event,) = events(transformer.feed(anthropic_delta(1, TEXT, "[EMAIL_ADDRESS_1]")))
-        assert event["delta"]["text"] == left
-        (event,) = events(transformer.feed(anthropic_delta(1, TEXT, " )\n [EMAIL_ADDRESS_1]")))
-        assert event["delta"]["text"] == f" )\n {VALUE}"
+        (event,) = events(transformer.feed(anthropic_delta(1, TEXT, "[EMAIL_ADDRESS_1])")))
+        assert event["delta"]["text"] == f"{left})"
+        (event,) = events(transformer.feed(anthropic_delta(1, TEXT, " )\n [EMAIL_ADDRESS_1],")))
+        assert event["delta"]["text"] == f" )\n {VALUE},"
 
 
 def test_json_that_cannot_be_read_comes_after_what_was_held_back() -> None:
