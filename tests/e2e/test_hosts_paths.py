@@ -7,9 +7,9 @@ from itertools import product
 import pytest
 
 from extproc.compose import configure
+from extproc.core.engine import Selection
 from extproc.core.headers import Headers
 from extproc.core.message import Request, read_request
-from extproc.core.engine import Selection
 from tests.e2e.gateway import AUTHN, INJECT, KEY, Gateway, backend, gateway, policy
 from tests.e2e.processes import Stub
 

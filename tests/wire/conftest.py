@@ -14,13 +14,13 @@ import pytest
 
 from extproc.core.admission import Admission
 from extproc.core.chain import Chain
+from extproc.core.engine import Engine, Selection
 from extproc.core.event import Record
 from extproc.core.exchange import Exchange
 from extproc.core.link import Link
 from extproc.core.message import Request
 from extproc.core.peer import Backend
 from extproc.core.phase import Phase
-from extproc.core.engine import Engine, Selection
 from extproc.core.verdict import Continue, Verdict
 from extproc.wire.codec import mask
 from extproc.wire.grpcio import Server

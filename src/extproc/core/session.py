@@ -375,7 +375,7 @@ class Session:
         if pipe and pipe.rewrites:
             after = replace(after, headers=rewritten(after.headers))
         waits = event.part is Part.HEADERS and not event.end and self._wants.of(event.direction) is Reading.WHOLE
-        told = None if waits else self._metadata()  # Envoy reads them when it lets go: until then they would be sent twice
+        told = None if waits else self._metadata()  # nobody reads them before Envoy lets the message go
         outcome = changed(
             event, before, after, modes=modes, metadata=told, request_id=self._request_id, passport=passport
         )
