@@ -163,7 +163,13 @@ def event(data: bytes, like: Event) -> bytes:
     new = [(prefix + line, ending or b"\n") for line in said]
     kept = [*lines[:at], *new, *(line for line in lines[at:] if not _is_data(line[0]))]
     bom = like.raw[: len(like.raw) - len(text)]
-    return bom + b"".join(line + end for line, end in kept)
+    return bom + b"".join(map(_ended, kept, [*kept[1:], (b"", b"")]))
+
+
+def _ended(line: tuple[bytes, bytes], following: tuple[bytes, bytes]) -> bytes:
+    """A line with its end. A carriage return and the line feed of an empty line would be one end, not two."""
+    merges = line[1] == b"\r" and following == (b"", b"\n")
+    return line[0] + (b"\n" if merges else line[1])
 
 
 def _without_bom(like: Event) -> bytes:

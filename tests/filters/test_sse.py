@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from extproc.errors import TooLarge
@@ -220,6 +220,8 @@ def test_a_mark_that_is_none_stays_what_it_was() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(STREAM, st.lists(st.binary(max_size=5), min_size=1, max_size=3))
+@example(b"data: x\rdata: x\n\n\r", [b""])
+@example(b"id: 1\rdata: x\n\ndata: y\n\n", [b"z"])
 def test_a_stream_with_other_data_says_that_and_nothing_else(text: bytes, lines: list[bytes]) -> None:
     data = re.sub(rb"[\r\n]", b"", b"|".join(lines)).replace(b"|", b"\n")
     found = events(text)
