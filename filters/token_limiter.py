@@ -2,8 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -13,7 +12,7 @@ from extproc.core.filter import BodyTransformer, Reading
 from extproc.core.message import Request
 from extproc.errors import Unavailable
 from extproc.ports import FilterContext
-from extproc_filters.limiter import Limiter
+from extproc_filters.limiter import Limiter, Taken
 from extproc_filters.limits import QoSControllerConfig
 from extproc_filters.token_limits import (
     Kind,
@@ -105,6 +104,9 @@ class TokenLimiter(Limiter):
         state = exchange.state
         if not isinstance(state, Reserved):
             return {}
+        if state.fate.refused:
+            await self._return(state)
+            return {"charged_tokens": 0}
         response = exchange.response
         status = response.status if response and not response.by_envoy else None
         charged = await self._charge(state, status, reached=reached)
@@ -144,8 +146,7 @@ class TokenLimiter(Limiter):
         rules, demands = more_of(state.takes[0], tokens)
         more = await self._take(rules, demands) if demands else None
         if isinstance(more, Respond):
-            with suppress(Unavailable):  # the refusal stands; what cannot be returned stays taken
-                await self._return(state)
+            state.fate.refused = True
             return more
         takes = state.takes if more is None else (*state.takes, more)
         edit = asked.include_usage if completes(request) else None
@@ -167,23 +168,22 @@ class TokenLimiter(Limiter):
 
     async def _return(self, state: Reserved) -> None:
         """Everything, as if nobody had asked. Raises: Unavailable."""
-        for taken in state.takes:
-            await self._settle(taken, [0] * len(taken.demands))
+        await self._settle_all([(taken, [0] * len(taken.demands)) for taken in state.takes])
 
-    async def _charge(self, state: Reserved, status: int | None, *, reached: bool) -> int:
-        """The most that a limit was charged. Every question is settled, even if one before it could not be.
-
-        Raises:
-            Unavailable: some could not be.
-        """
+    async def _settle_all(self, charged: Iterable[tuple[Taken, Sequence[int]]]) -> None:
+        """Every question, even if one before it could not be settled. Raises: Unavailable, if some could not."""
         failed: Unavailable | None = None
-        for taken, used in charges(state, status, reached=reached):
+        for taken, used in charged:
             try:
                 await self._settle(taken, used)
             except Unavailable as error:
                 failed = error
         if failed:
             raise failed
+
+    async def _charge(self, state: Reserved, status: int | None, *, reached: bool) -> int:
+        """The most that a limit was charged. Raises: Unavailable."""
+        await self._settle_all(charges(state, status, reached=reached))
         return price(state, status, state.tokens, reached=reached)
 
 

@@ -1,7 +1,7 @@
 """What an exchange may cost in tokens, what it has cost, and how that is laid on its limits. All pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
@@ -23,6 +23,13 @@ EMPTY: Final = frozenset({204, 304})
 """Statuses of answers without a body (RFC 9110 section 6.4.1)."""
 
 
+@dataclass(slots=True)
+class Fate:
+    """What became of a reservation. A refusal stands at once, whatever its return takes: that waits for the end."""
+
+    refused: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Reserved:
     """What an exchange has taken so far. `tokens` is what it may cost, `prompt` what of that is the request's own; `bodiless`:
@@ -35,6 +42,7 @@ class Reserved:
     bodiless: bool = False
     asked: bool = False
     seen: Seen | None = None
+    fate: Fate = field(default_factory=Fate, compare=False)
 
 
 def length_of(headers: Headers) -> int | None:

@@ -3,7 +3,7 @@
 import gzip
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from extproc.core.event import Event, Record
 from extproc.core.peer import Peer
 from extproc.core.verdict import deny
 from extproc.errors import Unavailable
-from extproc.ports import CounterStore, Level, Tally
+from extproc.ports import CounterStore, Demand, Level, Tally
 from extproc.testing import (
     Clock,
     Conversation,
@@ -243,6 +243,21 @@ def test_a_refusal_at_the_body_takes_nothing_of_any_limit() -> None:
     assert answers[1] == immediate(429, "rate_limited", {"x-ratelimit-limit-tokens": "100"})
     assert store.amounts == [1, 50]
     assert report(record)["charged_tokens"] == 0
+
+
+def test_a_refusal_stands_however_long_its_return_takes() -> None:
+    """failOpen never makes a pass of a denial: not by way of a store that answers the question, and then nothing more."""
+    clock = Clock()
+
+    class Slow(Store):
+        async def settle(self, demands: Sequence[Demand], receipt: object, used: Sequence[int]) -> None:
+            clock.advance(10)
+            await super().settle(demands, receipt, used)
+
+    filter_ = build({"tokens": 100}, store=Slow(), reserveOutput=1)
+    talk(filter_, *request({}), *answer_json({"usage": {"total_tokens": 50}}))
+    talking = Conversation(chain(caller(PEER), link(filter_, "qos", priority=1, fail_open=True)), clock=clock)
+    assert talking.stream(*request({"max_tokens": 60})) == [go_on(), immediate(429, "rate_limited")]
 
 
 def test_requests_and_tokens_are_told_apart() -> None:
