@@ -93,11 +93,6 @@ def bech32(candidate: bytes) -> bool:
     return total == (BECH32_SUM if symbols[:1] == b"q" else BECH32M_SUM)
 
 
-def bitcoin_address(candidate: bytes) -> bool:
-    """The checksum of a Bitcoin address: Base58Check, bech32 or bech32m."""
-    return bech32(candidate) if candidate[:3].lower() == PREFIX else base58(candidate)
-
-
 def ethereum_address(candidate: bytes) -> bool:
     """EIP-55: if letters of both cases are used, they say what the Keccak-256 of the address says."""
     digits = candidate[2:].decode("ascii")

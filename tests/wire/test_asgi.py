@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from extproc.core.exchange import Exchange
 from extproc.core.phase import Phase
 from extproc.core.verdict import Continue, Verdict
-from extproc.wire.asgi import ROOM, Application
-from extproc.wire.framing import frame
+from extproc.wire.asgi import Application
+from extproc.wire.framing import ROOM, frame
 from extproc.wire.pb.external_processor_pb2 import ProcessingRequest
 from extproc.wire.status import Status
 

@@ -7,18 +7,15 @@ gateway: these listeners are sockets, on loopback, or want a client's certificat
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from extproc.envoy.listener import HCM
 from extproc.envoy.plan import Json
 from extproc.envoy.python import module_filter
-from extproc.envoy.resolved import LOOPBACK
+from extproc.envoy.resolved import numeric
 from extproc.envoy.shape import address, extension, file, typed
-from extproc.errors import ConfigError
-from extproc.policy.names import Address, parse_address
+from extproc.policy.names import Address
 from extproc.wire.listener import SOCKET_MODE, Listener, Tls
 
 POLICY: Final = "policy"
@@ -111,16 +108,7 @@ def secrets(listeners: Sequence[Listener]) -> dict[str, Json]:
 
 def where(listener: Listener) -> Address:
     """Where it is, as Envoy takes it: it resolves no names for what it listens on. Raises: ConfigError."""
-    found = parse_address(listener.address)
-    if found.path or found.host == "localhost":
-        return found if found.path else replace(found, host=LOOPBACK)
-    try:
-        ip_address(found.host)
-    except ValueError:
-        raise ConfigError(
-            f"listen address {listener.address!r}: Envoy listens on addresses, not on names: write {LOOPBACK}, or 0.0.0.0"
-        ) from None
-    return found
+    return numeric(listener.address, "listen")
 
 
 def _listener(listener: Listener, way: Json, folder: Path, name: str) -> Json:

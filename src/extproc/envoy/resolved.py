@@ -40,8 +40,8 @@ def plan_of(resolved: Resolved) -> Plan:
     _check_clusters(served, hosts)
     return Plan(
         gateway=settings.gateway,
-        listen=_numeric(settings.envoy.listen, "envoy.listen"),
-        admin=_numeric(settings.envoy.admin, "envoy.admin"),
+        listen=numeric(settings.envoy.listen, "envoy.listen"),
+        admin=numeric(settings.envoy.admin, "envoy.admin"),
         sockets=tuple(sockets(settings)),
         request_body=resolved.needs.request_body,
         response_body=resolved.needs.response_body,
@@ -63,7 +63,7 @@ def sockets(settings: ExtProcConfiguration) -> Iterator[Address]:
     listen = _reachable(settings)
     for index in range(settings.workers):
         own = for_worker(Listener(listen.address, None, listen.insecure), index, settings.workers)
-        yield _numeric(own.address, "listen")
+        yield numeric(own.address, "listen")
 
 
 def _reachable(settings: ExtProcConfiguration) -> Listen:
@@ -136,7 +136,7 @@ def _check_clusters(upstreams: Upstreams, hosts: tuple[VirtualHost, ...]) -> Non
             )
 
 
-def _numeric(text: str, field: str) -> Address:
+def numeric(text: str, field: str) -> Address:
     """An address as Envoy takes it: it resolves no names for what it listens on."""
     address = parse_address(text)
     if address.path is not None or address.host == "localhost":

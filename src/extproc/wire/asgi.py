@@ -17,11 +17,9 @@ from extproc.core.engine import Engine
 from extproc.core.upstream import begin
 from extproc.wire import codec
 from extproc.wire.call import BODY, START, Call, Gone, Receive, Send
+from extproc.wire.framing import ROOM
 from extproc.wire.standing import UNKNOWN, Standing
 from extproc.wire.status import Ended, Status, ended
-
-ROOM: Final = 1024 * 1024
-"""Bytes that a message may have beside a body: headers (60 KiB in Envoy by default) and attributes."""
 
 PRESENCE: Final = 5.0
 """Seconds after which it is seen whether one who watches is still there."""

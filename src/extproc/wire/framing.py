@@ -10,6 +10,9 @@ from extproc.wire.status import Ended, Status
 HEAD: Final = 5
 """Bytes before a message: one that says whether it is compressed, four with its length (big endian)."""
 
+ROOM: Final = 1024 * 1024
+"""Bytes that a message may have beside a body: headers (60 KiB in Envoy by default) and attributes."""
+
 SAFE: Final = frozenset(range(0x20, 0x7F)) - {ord("%")}
 
 

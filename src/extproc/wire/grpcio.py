@@ -19,6 +19,7 @@ from extproc.core.engine import Engine
 from extproc.core.upstream import begin
 from extproc.errors import ConfigError
 from extproc.wire import codec
+from extproc.wire.framing import ROOM
 from extproc.wire.health import Health
 from extproc.wire.listener import SOCKET_MODE, UNIX, Listener, check, claim
 from extproc.wire.pace import settled
@@ -26,9 +27,6 @@ from extproc.wire.status import ended
 from extproc.wire.tls import credentials
 
 log = structlog.get_logger("extproc.wire")
-
-ROOM: Final = 1024 * 1024
-"""Bytes that a message may have beside a body: headers (60 KiB in Envoy by default) and attributes."""
 
 GRACE: Final = 25.0
 """Seconds that exchanges which are open may take to end once the listener is closed: Kubernetes kills after 30."""
