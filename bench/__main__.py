@@ -13,8 +13,8 @@ from bench.report import Report, write
 from bench.section import Section
 from bench.tools import missing
 
-TRANSPORTS = {"grpcio": Server.GRPCIO, "envoy": Server.ENVOY, "inprocess": Server.INSIDE}
-QUICKLY = ("grpcio", "inprocess")
+TRANSPORTS = {"http2": Server.HTTP2, "envoy": Server.ENVOY, "inprocess": Server.INSIDE}
+QUICKLY = ("http2", "inprocess")
 """Transports of a quick run."""
 
 

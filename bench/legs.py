@@ -14,12 +14,12 @@ from bench.tools import BASELINE, built
 class Server(StrEnum):
     GO = "Go"
     CONSTANT = "grpc.aio"
-    GRPCIO = "extproc, grpcio"
+    HTTP2 = "extproc, http2"
     ENVOY = "extproc, envoy"
     INSIDE = "extproc, in-process"
 
 
-OURS = (Server.GRPCIO, Server.ENVOY, Server.INSIDE)
+OURS = (Server.HTTP2, Server.ENVOY, Server.INSIDE)
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,6 @@ def _command(leg: Leg, socket: Path, config: Path) -> list[str]:
     return {
         Server.GO: [str(built(BASELINE)), "-socket", str(socket), *header],
         Server.CONSTANT: [sys.executable, "-m", "bench.constant", str(socket)],
-        Server.GRPCIO: serve,
+        Server.HTTP2: serve,
         Server.ENVOY: [*serve, "--transport", "envoy"],
     }[leg.server]

@@ -5,4 +5,3 @@ cd "$(dirname "$0")/.."
 protoc="${PYTHON:-.venv/bin/python} -m grpc_tools.protoc -I proto"
 out="${1:-src}"
 $protoc --python_out="$out" --pyi_out="$out" proto/extproc/wire/pb/*.proto
-$protoc --grpc_python_out="$out" proto/extproc/wire/pb/external_processor.proto

@@ -242,7 +242,7 @@ def test_the_report_has_every_leg_and_the_picture_too() -> None:
         assert leg.name in text
         assert leg.name in drawn
     assert "![" in text
-    assert "| one header, against Go | extproc, grpcio | at least 1.0 times |" in text
+    assert "| one header, against Go | extproc, http2 | at least 1.0 times |" in text
 
 
 def test_what_was_measured_is_written_down_three_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""One process that serves on grpcio: the engine behind its listeners, and its admin port; until it is told to end."""
+"""One process that serves on HTTP/2 of its own: the engine behind its listeners, and its admin port; until it is told to end."""
 
 import asyncio
 import signal
@@ -10,7 +10,7 @@ import structlog
 
 from extproc.compose import listeners
 from extproc.policy.resolved import Resolved
-from extproc.wire.grpcio import Server
+from extproc.wire.http2.server import Server
 from extproc.worker import Worker
 
 log = structlog.get_logger("extproc.serve")

@@ -153,7 +153,7 @@ def test_in_process_the_bootstrap_says_what_environment_it_needs(extproc: Run) -
     assert {"EXTPROC_INPROCESS", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH"} <= set(environment)
 
 
-@pytest.mark.parametrize("transport", ["grpcio", "envoy"])
+@pytest.mark.parametrize("transport", ["http2", "envoy"])
 def test_what_is_not_served_is_refused(extproc: Run, transport: str) -> None:
     several = extproc("serve", "--config", CONFIG, "--workers", "2", "--transport", transport)
     assert (several.code, "memory" in several.err) == (2, True)

@@ -18,11 +18,11 @@ from tests.e2e.clients import Answer, http1, http2, request_bytes
 from tests.e2e.envoys import envoy
 from tests.e2e.processes import Process, Stub, accepts, envoy_live, free_port, short_directory, wait_until
 
-TRANSPORT = os.environ.get("EXTPROC_TRANSPORT", "grpcio")
-"""What carries the messages in all of these tests: `grpcio`, `envoy`, or `inprocess`."""
+TRANSPORT = os.environ.get("EXTPROC_TRANSPORT", "http2")
+"""What carries the messages in all of these tests: `http2`, `envoy`, or `inprocess`."""
 
 COMMANDS = {
-    "grpcio": ("serve",),
+    "http2": ("serve",),
     "envoy": ("serve", "--transport", "envoy"),
     "inprocess": ("run", "--mode", "inprocess"),
 }
@@ -207,7 +207,7 @@ def gateway(
             with nullcontext() if transport == "inprocess" else envoy(plan, directory):
                 yield running
         finally:
-            running.server.stop(signal.SIGKILL if transport == "grpcio" else signal.SIGINT)
+            running.server.stop(signal.SIGKILL if transport == "http2" else signal.SIGINT)
 
 
 def write(directory: Path, documents: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Path:

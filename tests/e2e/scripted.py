@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 
 from extproc.wire.pb import external_processor_pb2 as pb
-from extproc.wire.pb import external_processor_pb2_grpc as pb_grpc
+from tests.calls import serve
 
 Script = Callable[[pb.ProcessingRequest], pb.ProcessingResponse]
 
@@ -21,7 +21,7 @@ def go_on(request: pb.ProcessingRequest) -> pb.ProcessingResponse:
     return response
 
 
-class Scripted(pb_grpc.ExternalProcessorServicer):
+class Scripted:
     """Answers by `script`; remembers what it was told."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ def serving(path: Path) -> Iterator[Scripted]:
     """A scripted server on the Unix socket `path`."""
     scripted = Scripted()
     server = grpc.server(ThreadPoolExecutor(8))
-    pb_grpc.add_ExternalProcessorServicer_to_server(scripted, server)
+    serve(server, scripted.Process)
     server.add_insecure_port(f"unix:{path}")
     server.start()
     try:

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc.wire.codec import SERVICE
 from extproc.wire.pb.external_processor_pb2 import ProcessingRequest, ProcessingResponse
-from extproc.wire.pb.external_processor_pb2_grpc import ExternalProcessorStub
+from tests.calls import process
 from tests.e2e.gateway import backend, write
 from tests.e2e.processes import Process, accepts, free_port, short_directory, wait_until
 from tests.wire.certificates import Authority
@@ -61,7 +61,7 @@ def serving(folder: Path, *where: Path | int, **settings: Any) -> Iterator[Proce
 
 def converse(channel: grpc.Channel, *messages: ProcessingRequest) -> list[ProcessingResponse]:
     """The answers. Raises: grpc.RpcError."""
-    return list(ExternalProcessorStub(channel).Process(iter(messages), timeout=20))
+    return list(process(channel)(iter(messages), timeout=20))
 
 
 def plain(folder: Path) -> grpc.Channel:

@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from extproc.wire.pb import external_processor_pb2 as pb
-from extproc.wire.pb import external_processor_pb2_grpc as pb_grpc
+from tests.calls import process
 from tests.e2e.clients import request_bytes
 from tests.e2e.failing import Failing, failing
 from tests.e2e.gateway import AUTHN, INJECT, KEY, TOKEN, Gateway, backend, gateway, policy
@@ -184,7 +184,7 @@ def ask(gate: Gateway, token: str, *initial: tuple[str, str]) -> pb.ProcessingRe
         message.request_headers.headers.headers.add(key=name, raw_value=value.encode())
     message.metadata_context.filter_metadata["extproc.internal"].update({"token": token})
     with grpc.insecure_channel(f"unix:{gate.plan.sockets[0].path}") as channel:
-        return next(pb_grpc.ExternalProcessorStub(channel).Process(iter([message]), metadata=initial, timeout=10))
+        return next(process(channel)(iter([message]), metadata=initial, timeout=10))
 
 
 def test_a_query_parameter_is_not_doubled(upstream: Failing) -> None:

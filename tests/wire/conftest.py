@@ -23,11 +23,11 @@ from extproc.core.peer import Backend
 from extproc.core.phase import Phase
 from extproc.core.verdict import Continue, Verdict
 from extproc.wire.codec import mask
-from extproc.wire.grpcio import Server
+from extproc.wire.http2.server import Server
 from extproc.wire.listener import Listener
 from extproc.wire.pace import PACE
 from extproc.wire.pb.external_processor_pb2 import ProcessingRequest, ProcessingResponse
-from extproc.wire.pb.external_processor_pb2_grpc import ExternalProcessorStub
+from tests.calls import process
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ async def connected(folder: Path, **options: int) -> AsyncIterator[grpc.aio.Chan
 
 
 def stream(channel: grpc.aio.Channel) -> Any:
-    return ExternalProcessorStub(channel).Process()
+    return process(channel)()
 
 
 async def play(channel: grpc.aio.Channel, *messages: ProcessingRequest) -> list[ProcessingResponse]:

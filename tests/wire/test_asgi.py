@@ -24,7 +24,7 @@ from .calling import GRPC, Calling
 from .conftest import Told, body, chain_of, engine_of, go_on, headers, response_headers
 from .test_drain import NOT_SERVING, OURS, SERVING
 from .test_framing import cut
-from .test_grpcio import BROKEN, CANARY, STATUS, Deed, garbled, hangs, later
+from .test_http2 import BROKEN, CANARY, STATUS, Deed, garbled, hangs, later
 
 REFUSED = (Status.FAILED_PRECONDITION, "the message is not one to answer")
 FAILED = (Status.INTERNAL, "the exchange could not be processed")

@@ -423,6 +423,10 @@ def test_mask_ignores_an_empty_secret_and_leaves_secrets_alone() -> None:
     assert codec.mask(headers, (seal(b"value"),)).values("b") == (secret,)
 
 
+def test_mask_finds_a_secret_with_an_escape_of_its_own_that_was_encoded_in_part() -> None:
+    assert masked(b"<ab%63%2Fd>", b"abc%2Fd") == b"<***>"
+
+
 @given(
     core=st.binary(min_size=6, max_size=20),
     around=st.tuples(st.binary(max_size=20), st.binary(max_size=20)),

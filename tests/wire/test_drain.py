@@ -8,7 +8,6 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from extproc.core.exchange import Exchange
 from extproc.core.verdict import Continue, Verdict
@@ -72,7 +71,6 @@ async def test_a_drain_loses_nothing(folder: Path) -> None:
         await slow.done_writing()
         assert await slow.code() is grpc.StatusCode.OK
         await draining
-        await server.wait()
 
 
 async def _refused(folder: Path) -> None:
@@ -103,19 +101,6 @@ async def test_watching_an_unknown_name(folder: Path) -> None:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="another"))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         watch.cancel()
-
-
-async def test_reflection_tells_of_the_service_and_its_messages(folder: Path) -> None:
-    async with serving(folder, chain_of()), connected(folder) as channel:
-        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
-        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-        names = {service.name for service in (await call.read()).list_services_response.service}
-        assert names == {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
-        await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE))
-        files = (await call.read()).file_descriptor_response.file_descriptor_proto
-        assert any(b"ProcessingRequest" in file for file in files)
-        await call.done_writing()
-        assert await call.read() is grpc.aio.EOF
 
 
 async def test_envoys_pings_are_no_offence(folder: Path) -> None:

@@ -79,6 +79,25 @@ def test_what_is_refused_is_refused_by_its_first_bytes(name: str, before: bytes)
         assert found == [b"good"] * bool(before)
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_nothing_is_read_after_what_was_refused(name: str) -> None:
+    """A piece may begin anywhere in a message that is refused, and its bytes may be a workload's: they are none of Envoy's."""
+    head, status = HEADS[name]
+    frames = Frames(LIMIT)
+    for piece in (head, frame(b"forged"), b"", frame(b"forged") * 2):
+        with pytest.raises(Ended) as caught:
+            list(frames.feed(piece))
+        assert caught.value.status is status
+
+
+def test_what_came_before_is_handed_out_once() -> None:
+    frames, found = Frames(LIMIT), list[bytes]()
+    for piece in (frame(b"good") + frame(b"x" * (LIMIT + 1)), frame(b"forged")):
+        with pytest.raises(Ended):
+            found.extend(frames.feed(piece))
+    assert found == [b"good"]
+
+
 def test_the_longest_message_is_taken() -> None:
     assert read([frame(b"x" * LIMIT)]) == [b"x" * LIMIT]
     assert len(frame(b"x" * LIMIT)) == LIMIT + HEAD

@@ -23,8 +23,8 @@ def command(
     config: Config,
     mode: Annotated[Literal["sidecar", "inprocess"], typer.Option(help="Where the server runs.")] = "sidecar",
     transport: Annotated[
-        Literal["grpcio", "envoy"], typer.Option(help="What carries a sidecar's messages.")
-    ] = "grpcio",
+        Literal["http2", "envoy"], typer.Option(help="What carries a sidecar's messages.")
+    ] = "http2",
 ) -> None:
     """Start Envoy and the server. Ctrl-C ends both at once, SIGTERM lets them finish what is open."""
     resolved = configure(config)

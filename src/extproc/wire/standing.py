@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from grpc_health.v1 import health_pb2
-
 from extproc.wire.codec import SERVICE
+from extproc.wire.pb import health_pb2
 
 SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING

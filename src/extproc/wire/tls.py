@@ -1,52 +1,42 @@
-"""Mutual TLS for grpc: certificates are renewed while the server runs, so the files are read again when they change."""
+"""Mutual TLS: certificates are renewed while the server runs, so the files are read again when they change; and only clients
+with a certificate of an allowed name are served.
+"""
 
-from typing import Any
+import ssl
+from typing import Any, Final
 
-import grpc
 import structlog
 
 from extproc.errors import ConfigError
 from extproc.wire.listener import Tls, check_files
+from extproc.wire.status import Ended, Status
 
 log = structlog.get_logger("extproc.wire")
 
+KINDS: Final = {"DNS": False, "URI": True}
+"""The kinds of names that count, and whether such a name has a colon: neither passes for the other."""
 
-def credentials(tls: Tls) -> grpc.ServerCredentials:
-    """Credentials that demand a client certificate, and follow the files of `tls`.
+
+class Certificates:
+    """The files of one listener, and what they looked like when they were last good.
 
     Raises:
         ConfigError: the files are not usable now. Later that is only logged, and the last good ones stay.
     """
-    files = _Files(tls)
-    return grpc.dynamic_ssl_server_credentials(files.read(), files.fetch, require_client_authentication=True)
-
-
-class _Files:
-    """The files of one listener, and what they looked like when they were last good."""
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
-        self._seen: tuple[object, ...] = ()
+        self._seen = self._look()
+        self._context = _context(tls)
 
-    def read(self) -> Any:
-        """What the files hold. Raises: ConfigError."""
-        seen = self._look()
-        check_files(self._tls)
+    def context(self) -> ssl.SSLContext:
+        """For a handshake that begins now."""
         try:
-            pair = self._tls.key.read_bytes(), self._tls.cert.read_bytes()
-            found = grpc.ssl_server_certificate_configuration([pair], self._tls.client_ca.read_bytes())
-        except OSError as error:
-            raise ConfigError(f"{self._tls.cert}: {error.strerror}") from None
-        self._seen = seen
-        return found
-
-    def fetch(self) -> Any:
-        """For grpc, which asks at each handshake: what the files hold, if they changed; else None. Must not raise."""
-        try:
-            return None if self._look() == self._seen else self.read()
+            if (seen := self._look()) != self._seen:
+                self._context, self._seen = _context(self._tls), seen
         except ConfigError as error:
             log.error("certificate_not_renewed", error=str(error))  # noqa: TRY400 - the place says all, a traceback nothing
-            return None
+        return self._context
 
     def _look(self) -> tuple[object, ...]:
         try:
@@ -54,3 +44,27 @@ class _Files:
         except OSError as error:
             raise ConfigError(f"{error.filename}: {error.strerror}") from None
         return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in found)
+
+
+def admitted(certificate: dict[str, Any] | None, allowed: frozenset[str]) -> Ended | None:
+    """What a client is refused with, unless its certificate has a name out of `allowed`. It was verified in the handshake."""
+    found = (certificate or {}).get("subjectAltName", ())
+    names = {name for kind, name in found if kind in KINDS and (":" in name) is KINDS[kind]}
+    if not names:
+        return Ended(Status.UNAUTHENTICATED, "a client certificate with a DNS or URI name is required")
+    if not names & allowed:
+        log.warning("client_refused", names=sorted(names))
+        return Ended(Status.PERMISSION_DENIED, "this client may not connect")
+    return None
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    """Raises: ConfigError."""
+    check_files(tls)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.set_alpn_protocols(["h2"])
+    context.load_cert_chain(tls.cert, tls.key)
+    context.load_verify_locations(tls.client_ca)
+    return context

@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from extproc.core.secret import seal
 from extproc.core.verdict import Continue, Verdict, deny
 from extproc.errors import ConfigError, Unavailable
 from extproc.wire.codec import SERVICE
-from extproc.wire.grpcio import Server
+from extproc.wire.http2.server import Server
 from extproc.wire.listener import Listener
 from extproc.wire.pb.external_processor_pb2 import ProcessingResponse
 
@@ -271,7 +272,8 @@ async def test_whatever_breaks_the_stream_fails_with_a_fixed_text(folder: Path, 
     with structlog.testing.capture_logs() as logs:
         async with connected(folder) as channel:
             call = stream(channel)
-            await call.write(headers())
+            if part != "engine":  # what breaks before anything is read may end the call before the client has written
+                await call.write(headers())
             end = await end_of(call)
             if part in ("mask", "tell"):
                 assert isinstance(end, ProcessingResponse)
@@ -339,8 +341,18 @@ async def test_a_message_as_large_as_allowed(folder: Path) -> None:
     assert len(answer.request_body.response.body_mutation.body) == size + 1
 
 
-@pytest.mark.parametrize("direction", ["received", "sent"])
-async def test_a_message_over_the_limit_fails_the_stream(folder: Path, direction: str) -> None:
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        (10, {grpc.StatusCode.RESOURCE_EXHAUSTED}),
+        (
+            3_000_000,
+            {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL},
+        ),  # grpc.aio, when it could not end it
+    ],
+    ids=["sent", "received"],
+)
+async def test_a_message_over_the_limit_fails_the_stream(folder: Path, size: int, told: set[grpc.StatusCode]) -> None:
     async def longer(exchange: Exchange) -> Verdict:
         return Continue(body=b"x" * 3_000_000)
 
@@ -349,8 +361,9 @@ async def test_a_message_over_the_limit_fails_the_stream(folder: Path, direction
         call = stream(channel)
         await call.write(headers(end=False, body_mode=2))
         await call.read()
-        await call.write(body(b"x" * (3_000_000 if direction == "received" else 10)))
-        assert await end_of(call) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        with suppress(grpc.aio.AioRpcError):
+            await call.write(body(b"x" * size))
+        assert await end_of(call) in told
 
 
 # --- listening --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,118 @@
+"""Header blocks (HPACK, RFC 7541): what a call asks for, and the few that are answered.
+
+Clients are asked to use no dynamic table. Then a block says the same wherever it stands, and the calls of a proxy all begin
+with one of a few blocks, each of which is read once. The decoder is the `hpack` package's; what is answered needs no more
+than literals.
+"""
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from hpack import Decoder, HPACKError
+
+from extproc.wire.http2.frames import Code, Fault
+
+MOST_LIST: Final = 32 * 1024
+"""Bytes of a header list, counted as HTTP/2 counts them (RFC 9113 section 6.5.2)."""
+
+LONGEST_CACHED: Final = 2048
+
+PSEUDO: Final = frozenset({b":method", b":path", b":scheme", b":authority"})
+FORBIDDEN: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+
+class Head(NamedTuple):
+    """The headers of a call."""
+
+    method: bytes
+    path: str
+    fields: Fields
+
+    def get(self, name: bytes) -> bytes:
+        """The first value of a field, empty if there is none."""
+        return next((value for found, value in self.fields if found == name), b"")
+
+
+class Heads:
+    """Reads the blocks of one connection. A client may use its dynamic table until it says that it gave it up."""
+
+    def __init__(self) -> None:
+        self._decoder = Decoder(max_header_list_size=MOST_LIST)
+        self._stateless = False
+
+    def read(self, block: bytes) -> Fields:
+        """The fields of a block. Raises: Fault."""
+        if self._stateless and len(block) <= LONGEST_CACHED:
+            return _known(block)
+        found = _decoded(self._decoder, block)
+        self._stateless = self._decoder.header_table_size == 0
+        return found
+
+
+@lru_cache(maxsize=256)
+def head(fields: Fields) -> Head | None:
+    """What a call asks for; None if its headers are malformed (RFC 9113 section 8.3)."""
+    pseudo: dict[bytes, bytes] = {}
+    rest: list[tuple[bytes, bytes]] = []
+    for name, value in fields:
+        if name.startswith(b":"):
+            if rest or name in pseudo or name not in PSEUDO:
+                return None
+            pseudo[name] = value
+        elif not _allowed(name, value):
+            return None
+        else:
+            rest.append((name, value))
+    if not {b":method", b":scheme", b":path"} <= pseudo.keys() or not pseudo[b":path"]:
+        return None
+    return Head(pseudo[b":method"], pseudo[b":path"].decode("latin-1"), tuple(rest))
+
+
+def trailing(fields: Fields) -> bool:
+    """Whether these can be trailers."""
+    return all(not name.startswith(b":") and _allowed(name, value) for name, value in fields)
+
+
+def block(fields: Fields, status: bytes = b"") -> bytes:
+    """A header block without Huffman's code: literals that nobody is to remember, and `:status` by its number in the static
+    table (RFC 7541 section 6.2.2 and appendix A).
+    """
+    begin = b"\x08" + _text(status) if status and status != b"200" else b"\x88" * bool(status)
+    return begin + b"".join(b"\x00" + _text(name) + _text(value) for name, value in fields)
+
+
+def _allowed(name: bytes, value: bytes) -> bool:
+    """Names are in lower case, and nothing speaks of the connection (section 8.2)."""
+    return name == name.lower() and name not in FORBIDDEN and (name != b"te" or value == b"trailers")
+
+
+def _decoded(decoder: Decoder, data: bytes) -> Fields:
+    try:
+        return tuple((bytes(name), bytes(value)) for name, value in decoder.decode(data, raw=True))
+    except HPACKError:
+        raise Fault(Code.COMPRESSION_ERROR, "a header block that is none, or too long") from None
+
+
+@lru_cache(maxsize=256)
+def _known(data: bytes) -> Fields:
+    """The fields of a block that needs no table of its own."""
+    decoder = Decoder(max_header_list_size=MOST_LIST)
+    decoder.header_table_size = 0
+    decoder.max_allowed_table_size = 0
+    return _decoded(decoder, data)
+
+
+def _text(data: bytes) -> bytes:
+    """A string literal: its length in seven bits, or in those and what follows (section 5.1)."""
+    length = len(data)
+    if length < 0x7F:
+        return bytes([length]) + data
+    length -= 0x7F
+    prefix = bytearray(b"\x7f")
+    while length >= 0x80:
+        prefix.append(length & 0x7F | 0x80)
+        length >>= 7
+    prefix.append(length)
+    return bytes(prefix) + data
