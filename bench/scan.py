@@ -122,7 +122,7 @@ def worst(scanner: Scanner, entity: str, usual: float) -> Worst:
 
     told = {unit: ratio(_filled(_repeated(unit))) for unit in BEGINNINGS[entity]}
     which = max(told, key=lambda unit: told[unit])
-    return Worst(entity, ratio(_filled(_values(entity))), ratio(_filled(_near(entity))), told[which], which)
+    return Worst(entity, ratio(nothing_but(entity)), ratio(_filled(_near(entity))), told[which], which)
 
 
 def _repeated(unit: str) -> Iterator[str]:
@@ -148,6 +148,11 @@ def _near(entity: str) -> Iterator[str]:
         at = rng.randrange(len(value) // 2, len(value))
         changed = str((int(value[at]) + 1) % 10) if value[at].isdigit() else rng.choice("0!")
         yield f"{label} {value[:at]}{changed}{value[at + 1 :]} "
+
+
+def nothing_but(entity: str) -> str:
+    """Values of `entity`, one after the other."""
+    return _filled(_values(entity))
 
 
 def _filled(pieces: Iterator[str]) -> str:

@@ -56,6 +56,11 @@ class Scanner:
         self._own = OwnPatterns(patterns) if patterns else None
         self._models = tuple(models)
 
+    @property
+    def expressions(self) -> list[list[str]]:
+        """What Hyperscan looks for in a whole text, in the groups in which it is compiled."""
+        return [[anchor.expression for anchor in search.anchors] for search in self._searches]
+
     def find(self, text: str, *, escaped: bool = False) -> Work[list[Finding]]:
         """What is in `text`, in no order and perhaps overlapping. `escaped`: it is the text of a JSON document.
 
