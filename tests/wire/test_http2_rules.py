@@ -142,7 +142,8 @@ async def test_a_window_may_shrink_below_nothing(folder: Path) -> None:
         await client.answers(1, 2)
 
 
-async def test_a_large_message_is_given_room_while_it_comes(folder: Path) -> None:
+@pytest.mark.parametrize(("most", "padding"), [(16_384, 0), (400, 200)])
+async def test_a_large_message_is_given_room_while_it_comes(folder: Path, most: int, padding: int) -> None:
     async def shout(exchange: Exchange) -> Verdict:
         return Continue(set_headers={"x-size": str(len(exchange.request.body or b""))})
 
@@ -151,10 +152,11 @@ async def test_a_large_message_is_given_room_while_it_comes(folder: Path) -> Non
         await client.answers(1, 1)
         rest, room = message(body(b"y" * BIG)), 65_535 - len(message(headers(end=False, body_mode=2)))
         while rest:
-            piece, rest = rest[: min(room, 16_384)], rest[min(room, 16_384) :]
-            client.send(raw.data(1, piece))
-            room -= len(piece)
-            if not room:
+            size = min(room, most) - padding - bool(padding)
+            piece, rest = rest[:size], rest[size:]
+            client.send(raw.data(1, piece, padding=padding))
+            room -= len(piece) + padding + bool(padding)
+            while room < 1000:
                 room += (await client.until(frames.WindowUpdateFrame, 1)).window_increment
         _, answer = await client.answers(1, 2)
         assert answer.request_body.response.header_mutation.set_headers[0].header.raw_value == str(BIG).encode()

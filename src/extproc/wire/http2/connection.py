@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
         if stream.half_closed:
             self._abort(stream, Code.STREAM_CLOSED)
             return
-        stream.take(piece, end=end)
+        stream.take(piece, len(payload), end=end)
 
     def _headers(self, flags: int, number: int, payload: bytes) -> None:
         if not number & 1:

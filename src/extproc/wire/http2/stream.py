@@ -105,9 +105,9 @@ class Stream:
             async with asyncio.timeout(seconds):
                 await until.wait()
 
-    def take(self, piece: bytes, *, end: bool) -> None:
-        """What came for this call, and whether that was all."""
-        self._owed += len(piece)
+    def take(self, piece: bytes, size: int = 0, *, end: bool) -> None:
+        """What came for this call, in a frame of `size` bytes, and whether that was all."""
+        self._owed += size
         self._ended = self._ended or end
         try:
             self._messages.extend(self._frames.feed(piece))
