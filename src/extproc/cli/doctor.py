@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -28,7 +27,7 @@ def command(
     """Ask the server and Envoy, and say in a sentence each what is not as it should be. Exit code 1 if something is, else 0."""
     findings = asyncio.run(examine(_address(admin, "--admin"), _address(envoy_admin, "--envoy-admin")))
     if as_json:
-        typer.echo(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=2))
+        typer.echo(json.dumps({"findings": [finding.as_json() for finding in findings]}, indent=2))
     else:
         for finding in findings:
             typer.echo(finding)

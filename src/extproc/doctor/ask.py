@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import orjson
@@ -15,6 +17,7 @@ from aiohttp import (
     TCPConnector,
     UnixConnector,
 )
+from yarl import URL
 
 from extproc.doctor.tree import Json
 from extproc.errors import ExtprocError
@@ -27,14 +30,21 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 """Of an answer: a large gateway's configuration has tens of them."""
 
 
+PLAIN: Final = {"accept-encoding": "identity"}
+"""A small answer must not become a large one here."""
+
+
 class Unanswered(ExtprocError):
     """There is no answer that could be used; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """`ahead` is how many seconds the clock of who answers is ahead of ours, as far as its `Date` says so."""
+
     status: int
     body: bytes
+    ahead: float | None = None
 
     @property
     def text(self) -> str:
@@ -58,7 +68,11 @@ async def ask(address: Address, path: str) -> Answer:
 
 async def ask_json(address: Address, path: str) -> Json:
     """The object at `path`. Raises: Unanswered, also for another status than 200."""
-    answer = await ask(address, path)
+    return parsed(await ask(address, path), path)
+
+
+def parsed(answer: Answer, path: str) -> Json:
+    """The object that it is. Raises: Unanswered, also for another status than 200."""
     if answer.status != 200:
         raise Unanswered(f"it answers {path.partition('?')[0]} with status {answer.status}")
     try:
@@ -75,11 +89,20 @@ async def _get(address: Address, path: str) -> Answer:
     authority = "localhost" if address.path else str(address)
     body = bytearray()
     async with (
-        ClientSession(connector=connector, timeout=ClientTimeout(PATIENCE)) as session,
-        session.get(f"http://{authority}{path}", allow_redirects=False) as response,
+        ClientSession(connector=connector, timeout=ClientTimeout(PATIENCE), auto_decompress=False) as session,
+        session.get(URL(f"http://{authority}{path}", encoded=True), headers=PLAIN, allow_redirects=False) as response,
     ):
+        ahead = _ahead(response.headers.get("date", ""))
         async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > MOST_BYTES:
                 raise Unanswered(f"its answer is larger than {MOST_BYTES} bytes")
-        return Answer(response.status, bytes(body))
+        return Answer(response.status, bytes(body), ahead)
+
+
+def _ahead(date: str) -> float | None:
+    """Of an HTTP date (RFC 9110 section 5.6.7); it has whole seconds, so half of one is what it means."""
+    try:
+        return parsedate_to_datetime(date).timestamp() + 0.5 - time.time()
+    except (ValueError, OverflowError):
+        return None

@@ -2,57 +2,49 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
-from extproc.doctor.finding import Finding, Needs
-from extproc.doctor.tree import Json, node, nodes, number, word, words
+from extproc.doctor.finding import Code, Finding
+from extproc.doctor.needs import workers
+from extproc.doctor.tree import Json, node, nodes, word, words
 
-UNRESOLVED: Final = re.compile(
-    r'(?m)^extproc_denials_total\{[^\n]*\bcode="key_unresolved"[^\n]*\} (\d+(?:\.\d+)?(?:e\+?\d{1,2})?)$'
+COUNT: Final = r"[^\n]*\} (\d+(?:\.\d+)?(?:e[+-]?\d{1,2})?)$"
+
+COUNTED: Final = (
+    (
+        Code.SERVER_KEY,
+        re.compile(rf'(?m)^extproc_denials_total\{{[^\n]*\bcode="key_unresolved"{COUNT}'),
+        "exchanges were denied since a key of a limit had no value (key_unresolved)",
+        'guard the key with `when`, such as "x-team" in request.headers; the reason is in the log',
+    ),
+    (
+        Code.SERVER_MISMATCH,
+        re.compile(rf'(?m)^extproc_denials_total\{{[^\n]*\bcode="backend_mismatch"{COUNT}'),
+        "exchanges were denied since Envoy led them to a cluster that is not their Backend's (backend_mismatch)",
+        "write the cluster's name into `clusters` of the Backend, or correct Envoy's route",
+    ),
 )
-
-
-def workers(status: Json) -> Mapping[str, Json | None]:
-    """The status of each worker by how it is called, None of one that does not answer. A single process is called so."""
-    if "workers" not in status:
-        return {"the server": status}
-    return {
-        f"worker {name}": told if isinstance(told, dict) else None for name, told in node(status, "workers").items()
-    }
-
-
-def needs_of(status: Json) -> Needs | None:
-    """What Envoy must be configured for; None if nobody says so."""
-    told = next((found for found in workers(status).values() if found is not None), {})
-    needs = node(told, "needs")
-    if not needs:
-        return None
-    return Needs(
-        request_body=needs.get("requestBody") is True,
-        response_body=needs.get("responseBody") is True,
-        max_body_bytes=int(number(needs, "maxBodyBytes")),
-        budget=number(needs, "budget"),
-        listen=tuple(words(told, "listen")),
-        upstream_clusters=tuple(words(needs, "upstreamClusters")),
-    )
+"""Metrics of which any is too many: what the number means, and what would be right. They count from the server's start."""
 
 
 def of_status(status: Json) -> Iterator[Finding]:
-    """Workers that are gone, dependencies that cannot be reached, and what is Conflicted or Degraded."""
+    """Workers that are gone or do not agree, dependencies that cannot be reached, and what is Conflicted or Degraded."""
     told = workers(status)
     for name, found in told.items():
         if found is None:
-            yield Finding(name, "it does not answer its admin socket", "look for its end in the server's log")
+            problem = "it does not answer its admin socket"
+            yield Finding(Code.SERVER_WORKER, name, problem, "look for its end in the server's log")
     for name, problem, required, where in _dependencies(told):
         effect = ", and exchanges that need it are denied" if required else ""
         remedy = "start it, or correct its entry in `connections`"
-        yield Finding(f"dependency {name}", f"{problem} (so says {where}{effect})", remedy)
+        yield Finding(Code.SERVER_DEPENDENCY, f"dependency {name}", f"{problem} (so says {where}{effect})", remedy)
+    yield from _of_configuration(told)
     first = next((found for found in told.values() if found is not None), {})
     for finding in nodes(first, "findings"):
         if word(finding, "condition") != "NotServedHere":
             where = word(finding, "place") or "the configuration"
             message = f"{word(finding, 'condition')}, {word(finding, 'message')}"
-            yield Finding(where, message, "`extproc check` shows what became of it")
+            yield Finding(Code.SERVER_DEGRADED, where, message, "`extproc check` shows what became of it")
 
 
 def of_readiness(lines: list[str], status: Json) -> Iterator[Finding]:
@@ -60,20 +52,17 @@ def of_readiness(lines: list[str], status: Json) -> Iterator[Finding]:
     known = {f"{name}: {problem}" for name, problem, *_ in _dependencies(workers(status))}
     for line in lines:
         if not any(line.endswith(each) for each in known):
+            problem = f"the server is not ready: {line}"
             yield Finding(
-                "/readyz", f"the server is not ready: {line}", "wait if it starts or drains, or look into its log"
+                Code.SERVER_NOT_READY, "/readyz", problem, "wait if it starts or drains, or look into its log"
             )
 
 
 def of_metrics(text: str) -> Iterator[Finding]:
-    """Limits that could not be applied."""
-    denied = sum(float(count) for count in UNRESOLVED.findall(text))
-    if denied:
-        yield Finding(
-            "/metrics",
-            f"{denied:.0f} exchanges were denied since a key of a limit had no value (key_unresolved)",
-            'guard the key with `when`, such as "x-team" in request.headers; the reason is in the log',
-        )
+    """What was denied or passed over, and should not have been."""
+    for code, pattern, problem, remedy in COUNTED:
+        if total := sum(float(count) for count in pattern.findall(text)):
+            yield Finding(code, "/metrics", f"{total:.0f} {problem}", remedy)
 
 
 def _dependencies(told: Mapping[str, Json | None]) -> list[tuple[str, str, bool, str]]:
@@ -84,3 +73,29 @@ def _dependencies(told: Mapping[str, Json | None]) -> list[tuple[str, str, bool,
             if problem := word(one, "problem"):
                 found.setdefault((name, problem, node(one).get("required") is True), []).append(who)
     return [(*key, ", ".join(who)) for key, who in found.items()]
+
+
+def _of_configuration(told: Mapping[str, Json | None]) -> Iterator[Finding]:
+    """A configuration that was refused when it was reloaded, and workers that serve different ones."""
+    known = {who: node(status, "configuration") for who, status in told.items() if node(status, "configuration")}
+    refused: dict[str, list[str]] = {}
+    for who, one in known.items():
+        for problem in _problems(one):
+            refused.setdefault(problem, []).append(who)
+    for problem, everyone in refused.items():
+        where = f"the configuration of {', '.join(everyone)}"
+        remedy = "correct it; the last good one serves until then"
+        yield Finding(Code.SERVER_REFUSED, where, f"it was refused when it was reloaded: {problem}", remedy)
+    served = {who: f"{name}" for who, one in known.items() if (name := one.get("hash", one.get("generation")))}
+    if len(set(served.values())) > 1:
+        problem = (
+            f"the workers do not serve the same one ({', '.join(f'{who}: {name}' for who, name in served.items())})"
+        )
+        yield Finding(
+            Code.SERVER_GENERATIONS, "the configuration", problem, "wait for their reload, or restart the server"
+        )
+
+
+def _problems(configuration: Json) -> list[str]:
+    said: Any = configuration.get("problem")
+    return [said] if isinstance(said, str) and said else words(configuration, "problem")

@@ -1,5 +1,6 @@
 """Reading JSON of somebody else's: what is not there, or is something else, is empty."""
 
+from collections.abc import Iterator
 from math import isfinite
 from typing import Any
 
@@ -29,6 +30,17 @@ def words(value: object, *steps: str) -> list[str]:
     """The texts of the list at `steps`."""
     found = node(value, *steps[:-1]).get(steps[-1])
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+
+def texts(value: object) -> Iterator[str]:
+    """Every text in `value`, however deep."""
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, dict | list):
+            left += each.values() if isinstance(each, dict) else each
 
 
 def number(value: object, *steps: str, default: float = 0) -> float:
