@@ -1,0 +1,121 @@
+"""Write what is generated in deploy/ from the configuration in deploy/kustomize/base/config: Envoy's bootstrap, what of it the
+proxies of Istio and Envoy Gateway are patched with, and the chart's copies. Run it after a change there.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from extproc.compose import configure
+from extproc.envoy.bootstrap import bootstrap, text
+from extproc.envoy.plan import Json
+from extproc.envoy.resolved import plan_of
+
+HERE: Final = Path(__file__).parent
+CONFIG: Final = HERE / "kustomize" / "base" / "config"
+OVERLAYS: Final = HERE / "kustomize" / "overlays"
+CHART: Final = HERE / "helm" / "extproc" / "files"
+
+NOTE: Final = "# Generated from base/config: python deploy/generate.py\n"
+MANAGER: Final = "envoy.filters.network.http_connection_manager"
+HARDENED: Final = (
+    "use_remote_address", "internal_address_config", "normalize_path", "merge_slashes", "path_with_escaped_slashes_action",
+    "strip_any_host_port", "strip_trailing_host_dot", "common_http_protocol_options", "max_request_headers_kb",
+    "request_headers_timeout", "stream_idle_timeout",
+)  # fmt: skip
+"""Of the connection manager: what makes Envoy and extproc read a request alike."""
+
+PATCHED: Final = ("request_attributes", "response_attributes", "mutation_rules", "processing_mode")
+"""Of the ext_proc filter: what an EnvoyExtensionPolicy cannot say, or not so."""
+
+
+def generated() -> Iterator[tuple[Path, str]]:
+    """Each file with what is to be in it."""
+    config = bootstrap(plan_of(configure(CONFIG)))
+    envoy = NOTE + text(config)
+    istio = NOTE + text(envoy_filter(config))
+    patches = NOTE + text(envoy_patch_policy(config))
+    yield OVERLAYS / "sidecar" / "envoy.yaml", envoy
+    yield OVERLAYS / "istio" / "envoy-filter.yaml", istio
+    yield OVERLAYS / "envoy-gateway" / "envoy-patch-policy.yaml", patches
+    yield CHART / "envoy.yaml", envoy
+    yield CHART / "envoy-filter.yaml", istio
+    yield CHART / "envoy-patch-policy.yaml", patches
+    for path in sorted(CONFIG.iterdir()):
+        yield CHART / "config" / path.name, path.read_text()
+
+
+def envoy_filter(config: Mapping[str, Any]) -> Json:
+    """Istio's proxy: the cluster of extproc, its filter before the router, and the connection manager as strict as ours."""
+    listener, manager, ext_proc = _parts(config)
+    cluster = next(one for one in config["static_resources"]["clusters"] if one["name"] == "ext_proc")
+    strict = {name: manager[name] for name in HARDENED}
+    at_manager = {"listener": {"filterChain": {"filter": {"name": MANAGER}}}}
+    router = {
+        "listener": {"filterChain": {"filter": {"name": MANAGER, "subFilter": {"name": "envoy.filters.http.router"}}}}
+    }
+    buffers = {"per_connection_buffer_limit_bytes": listener["per_connection_buffer_limit_bytes"]}
+    typed = {"name": MANAGER, "typed_config": {"@type": manager["@type"], **strict}}
+    return {
+        "apiVersion": "networking.istio.io/v1alpha3",
+        "kind": "EnvoyFilter",
+        "metadata": {"name": "extproc", "namespace": "egress"},
+        "spec": {
+            "workloadSelector": {"labels": {"egress.extproc.dev/gateway": "egress"}},
+            "configPatches": [
+                _patch("CLUSTER", {}, "ADD", cluster),
+                _patch("LISTENER", {}, "MERGE", buffers),
+                _patch("NETWORK_FILTER", at_manager, "MERGE", typed),
+                _patch("HTTP_FILTER", router, "INSERT_BEFORE", ext_proc),
+            ],
+        },
+    }
+
+
+def envoy_patch_policy(config: Mapping[str, Any]) -> Json:
+    """Envoy Gateway's proxy: the rest of our filter. The gRPC timeout is Envoy Gateway's own (10 s, internal/xds/translator of
+    1.9), for the whole of a stream: longer answers of a model would be cut off.
+    """
+    _, _, ext_proc = _parts(config)
+    changes = [("replace", "/grpc_service/timeout", "0s")]
+    changes += [("add", f"/{name}", ext_proc["typed_config"][name]) for name in PATCHED]
+    where = "..http_filters[?(@.name=~'^envoy.filters.http.ext_proc/')].typed_config"
+    patches = [
+        {
+            "type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+            "name": "egress/egress/http",
+            "operation": {"op": op, "jsonPath": where, "path": path, "value": value},
+        }
+        for op, path, value in changes
+    ]
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "egress"}
+    return {
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "EnvoyPatchPolicy",
+        "metadata": {"name": "extproc", "namespace": "egress"},
+        "spec": {"type": "JSONPatch", "targetRef": target, "jsonPatches": patches},
+    }
+
+
+def _parts(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
+    """The listener, its connection manager, and the ext_proc filter in that."""
+    listener = config["static_resources"]["listeners"][0]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    return listener, manager, manager["http_filters"][0]
+
+
+def _patch(where: str, more: Json, operation: str, value: Json) -> Json:
+    match = {"context": "GATEWAY", **more}
+    return {"applyTo": where, "match": match, "patch": {"operation": operation, "value": value}}
+
+
+def main() -> None:
+    for path, content in generated():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        sys.stdout.write(f"{path.relative_to(HERE.parent)}\n")
+
+
+if __name__ == "__main__":
+    main()
