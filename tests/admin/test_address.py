@@ -2,7 +2,7 @@
 
 import pytest
 
-from extproc.admin.address import names, parse
+from extproc.admin.address import is_near, names, parse
 from extproc.errors import ConfigError
 
 HERE = parse("127.0.0.1:9090")
@@ -62,3 +62,16 @@ def test_any_other_is_not(host: str) -> None:
 
 def test_a_socket_is_reached_by_no_browser() -> None:
     assert names("anything", parse("unix:///run/extproc/admin.sock"))
+
+
+@pytest.mark.parametrize("peer", [("127.0.0.1", 5), ("127.9.9.9", 5), ("::1", 5, 0, 0), ("::ffff:127.0.0.1", 5, 0, 0)])
+def test_near_is_this_machine(peer: object) -> None:
+    assert is_near(peer)
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [("10.0.0.1", 5), ("::", 5, 0, 0), ("::ffff:10.0.0.1", 5, 0, 0), ("fe80::1%lo", 5, 0, 0), ("", 0), "", None, ()],
+)
+def test_far_is_everybody_else(peer: object) -> None:
+    assert not is_near(peer)

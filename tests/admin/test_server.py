@@ -79,13 +79,20 @@ async def test_why_it_is_not_ready_is_a_line_each() -> None:
 @pytest.mark.parametrize(
     "path", ["/status", "/catalog", "/", "/status/", "/%73tatus", "//status", "/healthz/../status"]
 )
-async def test_others_see_only_health_and_metrics(path: str) -> None:
+async def test_others_see_only_health_and_metrics(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("extproc.admin.server.is_near", lambda _peer: False)  # tests come from loopback alone
     async with serving("0.0.0.0:0") as admin:
         assert (await fetch(admin, "/readyz")).status_code == 200
         assert (await fetch(admin, "/metrics")).status_code == 200
         answer = await fetch(admin, path)
         assert answer.status_code == 404
         assert "egress" not in answer.text
+
+
+async def test_who_is_in_the_same_pod_sees_all() -> None:
+    async with serving("0.0.0.0:0") as admin:
+        assert (await fetch(admin, "/status")).status_code == 200
+        assert (await fetch(admin, "/status", host="evil.example")).status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/status", "/catalog", "/%73tatus"])

@@ -79,7 +79,7 @@ def requests(exposition: bytes) -> dict[str, float]:
 async def test_the_parent_tells_what_all_workers_count(processes: Processes) -> None:
     workers = Workers({"0": await processes.start("0", 3), "1": await processes.start("1", 5)})
     assert requests(await workers.metrics()) == {"0": 3, "1": 5}
-    assert await workers.status() == {"workers": {"0": {"exchanges": 3}, "1": {"exchanges": 5}}}
+    assert (await workers.status())["workers"] == {"0": {"exchanges": 3}, "1": {"exchanges": 5}}
     health = await workers.health()
     assert (health.live, health.ready, health.started) == (True, True, True)
 

@@ -1,7 +1,7 @@
 """Where the admin port listens, and which Host headers it believes."""
 
-from ipaddress import ip_address
-from typing import Final
+from ipaddress import IPv6Address, ip_address
+from typing import Any, Final
 
 from extproc.errors import ConfigError, Place
 from extproc.policy.names import Address, parse_address
@@ -33,8 +33,15 @@ def names(authority: str, address: Address) -> bool:
     return host in LOCAL_NAMES or host == address.host or _is_loopback(host)
 
 
+def is_near(peer: Any) -> bool:
+    """Whether a connection comes from this machine, or this pod: `peer` is what a socket calls the other side."""
+    return isinstance(peer, tuple) and bool(peer) and _is_loopback(str(peer[0]))
+
+
 def _is_loopback(host: str) -> bool:
     try:
-        return ip_address(host).is_loopback
+        found = ip_address(host)
     except ValueError:
         return False
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return (mapped or found).is_loopback

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import orjson
 from aiohttp import web
 
-from extproc.admin.address import names, parse
+from extproc.admin.address import is_near, names, parse
 from extproc.errors import ConfigError, Place
 from extproc.policy.names import Address
 from extproc.telemetry.exposition import CONTENT_TYPE
@@ -29,19 +29,20 @@ LIFETIME: Final = 10.0
 """Seconds of a connection."""
 
 PUBLIC: Final = frozenset({"/healthz", "/readyz", "/startupz", "/metrics"})
-"""What is served on an address that others can reach."""
+"""What is served to others than this machine, or this pod."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """How it stands with this process. `ready` while it takes new exchanges, `started` from the first time it did;
-    `problems` are sentences that say why it is not ready.
+    `problems` are sentences that say why it is not ready; `notes` say what is worth a word though it is.
     """
 
     live: bool = True
     ready: bool = False
     started: bool = False
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Admin:
@@ -63,7 +64,7 @@ class Admin:
         self.address: Address = parse(address)
         self._routes: Mapping[str, Callable[[], Awaitable[web.Response]]] = {
             "/healthz": _told(health, lambda told: told.live),
-            "/readyz": _told(health, lambda told: told.ready),
+            "/readyz": _told(health, lambda told: told.ready, notes=True),
             "/startupz": _told(health, lambda told: told.started),
             "/metrics": _bytes(metrics),
             "/status": _json(status),
@@ -100,8 +101,8 @@ class Admin:
         """Only what this address may show, and only to who asked for this address."""
         if request.path not in self._routes:
             return _text(404, f"Here are {', '.join(self._routes)}.\n")
-        if request.path not in PUBLIC and not self.address.loopback:
-            return _text(404, "On this address only health and metrics are served.\n")
+        if request.path not in PUBLIC and not (self.address.loopback or is_near(_peer(request))):
+            return _text(404, "From afar only health and metrics are served.\n")
         if request.path not in PUBLIC and not names(request.headers.get("host", ""), self.address):
             return _text(403, "The Host header does not name this address.\n")
         if request.method not in ("GET", "HEAD"):
@@ -141,17 +142,24 @@ def _bounded(server: web.Server) -> Callable[[], asyncio.BaseProtocol]:
     return connection
 
 
+def _peer(request: web.BaseRequest) -> Any:
+    return request.transport.get_extra_info("peername") if request.transport else None
+
+
 async def _value(source: Source[T]) -> T:
     found = source()
     return await found if isawaitable(found) else found
 
 
-def _told(source: Source[Health], good: Callable[[Health], bool]) -> Callable[[], Awaitable[web.Response]]:
+def _told(
+    source: Source[Health], good: Callable[[Health], bool], *, notes: bool = False
+) -> Callable[[], Awaitable[web.Response]]:
     async def answer() -> web.Response:
         told = await _value(source)
+        more = "".join(f"{note}\n" for note in told.notes) if notes else ""
         if good(told):
-            return _text(200, "ok\n")
-        return _text(503, "".join(f"{problem}\n" for problem in told.problems) or "not yet, or no longer\n")
+            return _text(200, f"ok\n{more}")
+        return _text(503, "".join(f"{problem}\n" for problem in told.problems) + more or "not yet, or no longer\n")
 
     return answer
 

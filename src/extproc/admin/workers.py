@@ -30,25 +30,35 @@ class Workers:
         """All must be ready; one that does not answer is not. The parent itself lives while it answers."""
         ready, started = await asyncio.gather(self._each("/readyz"), self._all("/startupz"))
         problems = tuple(
+            f"worker {name}: {line}" for name, (status, text) in ready.items() if status != 200 for line in _lines(text)
+        )
+        notes = tuple(
             f"worker {name}: {line}"
             for name, (status, text) in ready.items()
-            if status != 200
-            for line in text.decode("utf-8", "replace").splitlines()
+            if status == 200
+            for line in _lines(text)[1:]
         )
         return Health(
             live=True,
             ready=all(status == 200 for status, _ in ready.values()),
             started=all(found is not None for found in started.values()),
             problems=problems,
+            notes=notes,
         )
 
     async def metrics(self) -> bytes:
         return merge(await self._all("/metrics"))
 
     async def status(self) -> dict[str, Any]:
-        """Each worker's status by its name; null where it did not answer."""
-        found = await self._all("/status")
-        return {"workers": {name: None if told is None else orjson.loads(told) for name, told in found.items()}}
+        """Each worker's status by its name; null where it did not answer. `configuration` is what is in force, if all that
+        answered agree.
+        """
+        found = {
+            name: None if told is None else orjson.loads(told) for name, told in (await self._all("/status")).items()
+        }
+        names = {told.get("configuration", {}).get("hash") for told in found.values() if told}
+        agreed = names.pop() if len(names) == 1 else None
+        return {"configuration": {"hash": agreed, "agree": agreed is not None}, "workers": found}
 
     async def _all(self, path: str) -> dict[str, bytes | None]:
         """What is at `path`; None where it is not answered with 200."""
@@ -58,6 +68,10 @@ class Workers:
     async def _each(self, path: str) -> dict[str, tuple[int, bytes]]:
         answers = await asyncio.gather(*(_ask(each, path) for each in self.sockets.values()))
         return dict(zip(self.sockets, answers, strict=True))
+
+
+def _lines(text: bytes) -> list[str]:
+    return text.decode("utf-8", "replace").splitlines()
 
 
 async def _ask(unix_socket: Path, path: str) -> tuple[int, bytes]:
