@@ -140,7 +140,8 @@ class Call:
         self._waits = True
         try:
             await self._send(event)
-        except OSError:
+        except OSError as error:
+            error.__traceback__ = None  # pyvoy has one for all calls: with their frames it would keep each of them
             raise Gone from None
         finally:
             self._waits = False
