@@ -1,35 +1,47 @@
 """The kit that filters are tested with is tested by using it as its readers will."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import ClassVar
 
 import pytest
 
 from extproc import Continue, Exchange, Phase, Respond, Verdict
 from extproc.core.event import BodyMode
+from extproc.core.filter import EndOfBody, Reading
+from extproc.core.passport import Places
 from extproc.core.peer import Backend, Peer
 from extproc.core.secret import Secret, seal
 from extproc.core.verdict import deny
 from extproc.errors import Cause, ConfigError, ProtocolError, Unavailable
-from extproc.ports import Algorithm, Demand
+from extproc.ports import Algorithm, CounterStore, Demand
 from extproc.testing import (
     Clock,
     Conversation,
+    Counters,
+    Down,
     FixedPolicy,
+    Late,
     Secrets,
+    TryConversation,
     body,
     caller,
     chain,
     context,
     exchange,
+    fed,
     go_on,
     headers,
     immediate,
     link,
+    pieces,
     play,
+    play_try,
     response,
     response_trailers,
     run,
+    sent,
+    splits,
     trailers,
 )
 
@@ -274,3 +286,125 @@ def test_a_when_in_cel_is_compiled() -> None:
     only_get = link(Filter(Respond(403, "forbidden", "")), when='request.method == "GET"')
     assert play(chain(only_get), headers(method="GET", end=True)) == [immediate(403)]
     assert play(chain(only_get), headers(method="POST")) == [go_on()]
+
+
+# a try in the upstream pass
+
+INJECTS = Continue(set_headers={"authorization": seal(b"k")})
+
+
+def test_a_try_is_played_as_its_own_conversation() -> None:
+    keyed, seen = Filter(INJECTS), Filter()
+    links = chain(link(keyed, phase=Phase.BACKEND_REQUEST), link(seen, "seen", phase=Phase.BACKEND_RESPONSE))
+    answers = play_try(links, headers(end=True), response(200), response_trailers({"a": "b"}), peer=PEER)
+    assert answers == [go_on(set={"authorization": "***"}), go_on(), go_on()]
+    assert (keyed.seen[0].peer, keyed.seen[0].backend) == (PEER, seen.seen[0].backend)
+
+
+def test_a_try_at_another_cluster_gets_no_key() -> None:
+    keyed = chain(link(Filter(INJECTS), phase=Phase.BACKEND_REQUEST))
+    astray = headers(attributes={"xds.cluster_name": "other"})
+    assert play_try(keyed, astray, response(200)) == [immediate(403, "backend_mismatch")]
+
+
+def test_what_an_earlier_try_left_is_gone() -> None:
+    left = Places(frozenset({"authorization"}), frozenset({"key"}))
+    answers = play_try(chain(), headers(authorization="Bearer old", path="/x?key=old&a=b"), left=left)
+    assert answers == [go_on(removed={"authorization"}, path="/x?a=b")]
+
+
+def test_a_try_tells_its_record_and_has_no_body() -> None:
+    conversation = TryConversation(chain(link(Filter(deny("no_credential")), phase=Phase.CONNECT)))
+    assert conversation.say(headers()) == immediate(403, "no_credential")
+    record = conversation.end()
+    assert record is not None
+    assert (record.is_try, record.code, record.backend) == (True, "no_credential", "egress/openai")
+    assert TryConversation(chain()).end() is None
+    with pytest.raises(ProtocolError):
+        play_try(chain(), headers(), body(b"x"))
+
+
+# bodies in pieces
+
+
+class Upper:
+    """Upper case; holds back what may begin `x|`, which is doubled, and ends at `!`."""
+
+    def __init__(self) -> None:
+        self.held = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        if b"!" in chunk:
+            raise EndOfBody(self.held.upper() + b"!")
+        text, self.held = self.held + chunk, b""
+        if text.endswith(b"x"):
+            text, self.held = text[:-1], b"x"
+        return text.replace(b"x|", b"x||").upper()
+
+    def finish(self) -> Iterable[bytes]:
+        yield self.held.upper()
+
+    def conclude(self) -> Verdict:
+        return Continue(report={"ended": 1})
+
+
+class Streams(Filter):
+    phases: ClassVar[frozenset[Phase]] = frozenset({Phase.RESPONSE_BODY})
+    max_body_bytes = 1024
+
+    def reading(self, phase: Phase, exchange: Exchange) -> Reading:
+        return Reading.STREAM
+
+    def transformer(self, phase: Phase, exchange: Exchange) -> Upper:
+        return Upper()
+
+
+def test_every_way_to_cut_a_body_gives_the_same() -> None:
+    for first, second in splits(b"ax|bx"):
+        assert fed(Upper(), first, second) == b"AX||BX"
+        answers = play(chain(Streams()), headers(end=True), response(200), *pieces(first, second))
+        assert sent(answers) == b"AX||BX"
+    assert fed(Upper(), b"a", b"!", b"b") == b"A!"
+    assert [event.end for event in pieces(b"a", b"b", end=False)] == [False, False]
+
+
+# faults and time
+
+
+class Asks(Filter):
+    """Takes one of a counter."""
+
+    def __init__(self, store: CounterStore) -> None:
+        super().__init__()
+        self.store = store
+
+    async def decide(self, phase: Phase, exchange: Exchange) -> Verdict:
+        tally = await self.store.take([Demand(b"c", Algorithm.FIXED_WINDOW, 1, 60, 1)])
+        return Continue() if tally.admitted else deny("rate_limited")
+
+
+def test_what_is_down_is_unavailable() -> None:
+    outside = context(tokens=Down(), counters=Down(), secrets={"keys": Down("no keys today")}).outside
+    for asked in (
+        outside.reviewer({}, context().directory).review("t", []),
+        outside.counters(None).take([]),
+        outside.counters(None).settle([], None, []),
+        outside.secrets("keys").read(["a"], "b"),
+    ):
+        with pytest.raises(Unavailable, match=r"it is down|no keys today"):
+            run(asked)
+    assert play(chain(Asks(Down())), headers()) == [immediate(503, "policy_unavailable")]
+    assert play(chain(link(Asks(Down()), fail_open=True)), headers()) == [go_on()]
+
+
+def test_what_is_late_times_out_by_the_tests_clock() -> None:
+    clock = Clock()
+    slow = link(Asks(Late(Counters(), clock, 0.3)), timeout=0.25)
+    assert play(chain(slow), headers(), clock=clock) == [immediate(504, "policy_timeout")]
+    soon = link(Asks(Late(Counters(), clock, 0.2)), timeout=0.25)
+    assert play(chain(soon), headers(), clock=clock) == [go_on()]
+    late = Late(context(tokens={"t": PEER}).outside.reviewer({}, context().directory), clock, 1)
+    begun = clock()
+    assert run(late.review("t", [])).peer == PEER
+    assert run(Late(Secrets({"a/b": "v"}), clock, 1).read(["a"], "b")) is not None
+    assert clock() - begun == 2

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from extproc import __version__
-from extproc.cli import catalog, check, doctor, envoy, explain, run, scan, serve
+from extproc.cli import catalog, check, doctor, envoy, explain, new_filter, run, scan, serve
 from extproc.errors import ConfigError, Refused
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (serve, check, explain, envoy, run, doctor, catalog, scan):
+for command in (serve, check, explain, envoy, run, doctor, catalog, scan, new_filter):
     app.command(name=command.NAME, no_args_is_help=command.NEEDS_ARGUMENTS)(command.command)
 
 

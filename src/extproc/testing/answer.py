@@ -15,11 +15,12 @@ Shown = str | tuple[str, ...]
 @dataclass(frozen=True, slots=True)
 class GoOn:
     """The message goes on. Two are equal if all changes are: `go_on()` is a message that nobody touched. `end` is there for
-    a piece of a body that is streamed both ways.
+    a piece of a body that is streamed both ways; `reroute` says that Envoy chooses the route anew.
     """
 
     body: bytes | None = None
     end: bool | None = None
+    reroute: bool = False
     set: Mapping[str, Shown] = field(default_factory=dict)
     removed: frozenset[str] = frozenset()
     path: str | None = None
@@ -57,9 +58,10 @@ def go_on(
     removed: Iterable[str] = (),
     path: str | None = None,
     end: bool | None = None,
+    reroute: bool = False,
 ) -> GoOn:
     """The message goes on with these changes and no others."""
-    return GoOn(body, end, dict(set or {}), frozenset(removed), path)
+    return GoOn(body, end, reroute, dict(set or {}), frozenset(removed), path)
 
 
 def immediate(status: int, code: str | None = None, headers: Mapping[str, Shown] | None = None) -> Immediate:
@@ -74,7 +76,7 @@ def answer(outcome: Outcome) -> Answer:
         return Immediate(found.status, found.code, shown, outcome)
     change = outcome.change
     shown = {name: _shown(values) for name, values in change.set}
-    return GoOn(outcome.body, outcome.end, shown, frozenset(change.remove), _path(outcome), outcome)
+    return GoOn(outcome.body, outcome.end, outcome.reroute, shown, frozenset(change.remove), _path(outcome), outcome)
 
 
 def _shown(values: tuple[Value, ...]) -> Shown:

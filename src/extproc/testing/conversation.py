@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from extproc.core.admission import Admission
 from extproc.core.chain import Chain
-from extproc.core.engine import Engine, Policy, Selection
+from extproc.core.engine import Engine, Policy, Routing, Selection
 from extproc.core.event import BodyMode, Event, Record
 from extproc.core.headers import Headers
 from extproc.core.link import Pace
@@ -71,8 +71,15 @@ class FixedPolicy:
     def select(self, request: Request, cluster: str) -> Selection | Respond:  # noqa: ARG002 - the protocol's signature
         return self.selection
 
+    @property
+    def routing_headers(self) -> frozenset[str]:
+        return self.selection.chain.reroutes if isinstance(self.selection, Selection) else frozenset()
 
-def _unmasked(headers: Headers, secrets: tuple[Secret, ...]) -> Headers:  # noqa: ARG001 - the engine's signature
+    def select_again(self, request: Request) -> Selection | Respond:
+        return self.select(request, "")
+
+
+def unmasked(headers: Headers, secrets: tuple[Secret, ...]) -> Headers:  # noqa: ARG001 - the engine's signature
     return headers
 
 
@@ -88,7 +95,7 @@ class Conversation:
     route: Route | None = None
     clock: Callable[[], float] = field(default_factory=Clock)
     admission: Admission = field(default_factory=Admission)
-    mask: Callable[[Headers, tuple[Secret, ...]], Headers] = _unmasked
+    mask: Callable[[Headers, tuple[Secret, ...]], Headers] = unmasked
     configured: tuple[BodyMode, BodyMode] | None = STRICTEST
     records: list[Record] = field(default_factory=list)
     session: Session = field(init=False)
@@ -97,7 +104,9 @@ class Conversation:
     def __post_init__(self) -> None:
         chain = self.policy
         policy = FixedPolicy(Selection(chain, self.route, self.backend)) if isinstance(chain, Chain) else chain
-        self.session = Session(Engine(policy, pace(self.clock), self.admission, self.mask, self.records.append))
+        routing = cast("Routing", policy) if getattr(policy, "routing_headers", None) else None
+        engine = Engine(policy, pace(self.clock), self.admission, self.mask, self.records.append, routing=routing)
+        self.session = Session(engine)
 
     def say(self, event: Event) -> Answer:
         """The answer, at once. Raises: ProtocolError, as the session does; RuntimeError, as `run` does."""

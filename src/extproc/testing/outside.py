@@ -1,10 +1,10 @@
 """An outside made of plain values: what a filter's `FilterContext` leads to in a test."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from extproc.core.peer import Peer
 from extproc.core.phase import Phase
@@ -22,6 +22,8 @@ from extproc.ports import (
     Tally,
     TokenReviewer,
 )
+
+T = TypeVar("T")
 
 
 def compiled(source: str) -> Expression:
@@ -102,6 +104,9 @@ class PlainOutside:
     async def close(self) -> None:
         """Nothing was opened."""
 
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:  # noqa: ARG002 - the port's signature
+        return make()
+
     def expression(self, source: str) -> Expression:
         return compiled(source)
 
@@ -118,6 +123,10 @@ class PlainOutside:
         return self.secret_sources[source]
 
 
+def _reviewer(tokens: Mapping[str, Peer] | TokenReviewer | None) -> TokenReviewer:
+    return Reviewer(tokens or {}) if tokens is None or isinstance(tokens, Mapping) else tokens
+
+
 def context(
     *,
     gateway: str = "egress/egress",
@@ -129,11 +138,13 @@ def context(
     pre_auth: bool = False,
     directory: Path | None = None,
     now: Callable[[], float] | None = None,
-    tokens: Mapping[str, Peer] | None = None,
+    tokens: Mapping[str, Peer] | TokenReviewer | None = None,
     counters: CounterStore | None = None,
     secrets: Mapping[str, SecretStore | Mapping[str, str]] | None = None,
 ) -> FilterContext:
-    """What a filter is given. `secrets` are sources by name, each a store or simply `{"path/field": "value"}`."""
+    """What a filter is given. `tokens` is a reviewer, or whose each token is; `secrets` are sources by name, each a store or
+    simply `{"path/field": "value"}`.
+    """
     sources = {name: Secrets(found) if isinstance(found, Mapping) else found for name, found in (secrets or {}).items()}
-    outside = PlainOutside(now or Clock(), Reviewer(tokens or {}), counters or Counters(), sources)
+    outside = PlainOutside(now or Clock(), _reviewer(tokens), counters or Counters(), sources)
     return FilterContext(gateway, scope, extension, namespace, phase, fail_open, pre_auth, directory or Path(), outside)

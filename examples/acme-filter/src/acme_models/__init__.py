@@ -1,0 +1,5 @@
+"""Which models may be called, by whom."""
+
+from acme_models.filter import ModelAllowList, ModelAllowListConfig
+
+__all__ = ["ModelAllowList", "ModelAllowListConfig"]
