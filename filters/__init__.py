@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from extproc_filters.credential_injector import CredentialInjector
+from extproc_filters.model_router import ModelRouter
+from extproc_filters.payload_headers import PayloadHeaders
 from extproc_filters.pii_detector import PIIDetector
 from extproc_filters.qos_controller import QoSController
 from extproc_filters.token_review import TokenReview
@@ -18,7 +20,17 @@ FILTERS: Final[Mapping[str, Any]] = MappingProxyType(
         "QoSController:v1": QoSController,
         "CredentialInjector:v1": CredentialInjector,
         "PIIDetector:v1": PIIDetector,
+        "ModelRouter:v1": ModelRouter,
+        "PayloadHeaders:v1": PayloadHeaders,
     }
 )
 
-__all__ = ["FILTERS", "CredentialInjector", "PIIDetector", "QoSController", "TokenReview"]
+__all__ = [
+    "FILTERS",
+    "CredentialInjector",
+    "ModelRouter",
+    "PIIDetector",
+    "PayloadHeaders",
+    "QoSController",
+    "TokenReview",
+]

@@ -66,7 +66,7 @@ ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z0
 
 
 class CredentialInjectorConfig(Model):
-    """DESIGN section 7. The value goes into one `header`, several `headers` (name: template), or a `query` parameter."""
+    """The value goes into one `header`, several `headers` (name: template), or a `query` parameter."""
 
     source: Annotated[str, Field(min_length=1)]
     path: Annotated[str, AfterValidator(_path)]
@@ -112,6 +112,7 @@ class CredentialInjector:
     """
 
     Config = CredentialInjectorConfig
+    default_phase: ClassVar[Phase] = Phase.REQUEST_HEADERS
     phases: ClassVar[frozenset[Phase]] = frozenset({Phase.REQUEST_HEADERS, Phase.BACKEND_REQUEST})
     releases_credentials: ClassVar[bool] = True
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from extproc import Exchange
 from extproc.core.peer import Peer
+from extproc.core.publish import TokenLimit
 from extproc.errors import ConfigError, ExpressionError, Place
 from extproc.ports import Algorithm, Demand, Expression, FilterContext
 from extproc.schema import Duration, Model
@@ -62,7 +63,7 @@ class Limit(Model):
 
 
 class QoSControllerConfig(Model):
-    """DESIGN section 7. `requestsPerMinute` is short for a sliding window of one minute for each peer.
+    """`requestsPerMinute` is short for a sliding window of one minute for each peer.
 
     `reserve` are the tokens that a request is taken to cost if it does not say how long it is, `reserveOutput` those of its
     answer if it does not limit them. A stream that has cost `cutAfter` times what was reserved is ended.
@@ -108,7 +109,8 @@ class Unresolved(Exception):
 
 
 class Rule:
-    """One limit, made ready when the configuration is loaded. `most` is the largest cost that it can ever admit."""
+    """One limit, made ready when the configuration is loaded. `most` is the largest cost that it can ever admit;
+    `told` is what others are told of a limit on tokens."""
 
     def __init__(self, limit: Limit, context: FilterContext, place: str) -> None:
         """Raises: ConfigError, for the default key where the peer is hidden."""
@@ -116,6 +118,7 @@ class Rule:
         self.tokens = limit.tokens is not None
         self._limit = limit.amount
         self._window = limit.window
+        self.told = TokenLimit(limit.amount, limit.window)
         self._algorithm = limit.algorithm
         self._burst = limit.burst or limit.amount
         self.most = self._burst if limit.algorithm is Algorithm.TOKEN_BUCKET else limit.amount

@@ -36,6 +36,7 @@ class PIIDetector:
     """
 
     Config = PIIDetectorConfig
+    default_phase: ClassVar[Phase] = Phase.REQUEST_BODY
     phases: ClassVar[frozenset[Phase]] = frozenset({Phase.REQUEST_HEADERS, Phase.REQUEST_BODY, Phase.RESPONSE_BODY})
 
     def __init__(self, config: PIIDetectorConfig, context: FilterContext) -> None:

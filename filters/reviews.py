@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, Generic, TypeVar
 
+from extproc.core.measure import CacheUse
 from extproc.core.peer import Peer
 from extproc.errors import Unavailable
 from extproc.ports import TokenReviewer
@@ -60,6 +61,7 @@ class Reviews:
         self._bad: Recent[bool] = Recent(REMEMBERED, NEGATIVE_SECONDS)
         self._flights: dict[bytes, asyncio.Task[Peer | None]] = {}
         self._sources: Counter[str] = Counter()
+        self.cache = CacheUse()
 
     async def peer(self, token: str, source: str) -> Peer | None:
         """Who `token` is, or None. `source` is the address that pays for the question, if it must be asked.
@@ -70,9 +72,12 @@ class Reviews:
         key = self._keys.key(token)
         now = self._now()
         if (known := self._good.get(key, now)) is not None:
+            self.cache.hits += 1
             return known
         if self._bad.get(key, now):
+            self.cache.hits += 1
             return None
+        self.cache.misses += 1
         flight = self._flights.get(key)
         if flight is None:
             claims = unverified(token)

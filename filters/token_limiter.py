@@ -125,7 +125,9 @@ class TokenLimiter(Limiter):
             return taken
         state = Reserved((taken,), prompt, prompt, bodiless)
         encodings = accepted(request.headers.get("accept-encoding"))
-        return Continue(state=state, set_headers={} if encodings is None else {"accept-encoding": encodings})
+        told = next(rule.told for rule in rules if rule.tokens)
+        changes = {} if encodings is None else {"accept-encoding": encodings}
+        return Continue(state=state, set_headers=changes, facts=(told,))
 
     def _reads(self, request: Request, state: Reserved) -> bool:
         """Whether it says what it asks for where we can read it."""

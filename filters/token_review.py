@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from extproc import Continue, Exchange, Phase, Respond, Verdict
 from extproc.core.headers import Headers, check_name
+from extproc.core.measure import CacheUse
 from extproc.core.peer import Peer
 from extproc.core.verdict import deny
 from extproc.errors import ConfigError, Defect, Place
@@ -74,7 +75,7 @@ class Allow(Model):
 
 
 class TokenReviewConfig(Model):
-    """DESIGN section 7. An empty `prefix` means that the header holds the token and nothing else."""
+    """An empty `prefix` means that the header holds the token and nothing else."""
 
     reviewer: Reviewer = Reviewer(kubernetes=KubernetesReviewer())
     audiences: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
@@ -109,8 +110,13 @@ class TokenReview:
         identity = json.dumps([asked, str(context.directory)], sort_keys=True)
         self.reads = frozenset({config.header})
         self._config = config
-        self._reviews = Reviews(reviewer, identity, config.audiences, config.cache_ttl, context.outside.now)
+        asks = reviewer, identity, tuple(config.audiences), config.cache_ttl
+        self._reviews = context.outside.kept(("TokenReview:v1", *asks), lambda: Reviews(*asks, context.outside.now))
         self._guests = _Guests(config)
+
+    @property
+    def caches(self) -> dict[str, CacheUse]:
+        return {"tokens": self._reviews.cache}
 
     async def decide(self, phase: Phase, exchange: Exchange) -> Verdict:  # noqa: ARG002 - it has one phase
         token = self._token(exchange.request.headers)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from extproc.adapters.memory import Counters
 from extproc.core.secret import unseal
 from extproc.errors import ConfigError, Unavailable
-from extproc.outside import Connected, Offline, steady
+from extproc.kept import Kept, steady
+from extproc.outside import Connected, Offline
 from extproc.policy.documents import ExtProcConfiguration
 from extproc.testing import Clock
 
@@ -74,8 +74,9 @@ def test_all_extensions_count_in_one_memory(store: str | None) -> None:
 
 
 def test_counters_outlive_a_configuration() -> None:
-    memory = Counters(Clock())
-    assert Connected(settings(), Path(), Clock(), memory).counters(None) is memory
+    kept = Kept(Clock())
+    first, second = (Connected(settings(), Path(), Clock(), kept.lease()) for _ in range(2))
+    assert first.counters(None) is second.counters(None) is kept.memory
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,18 @@ def test_what_is_no_duration(written: object) -> None:
         Waits.model_validate({"maxWait": written})
 
 
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(60.0, "1m"), (7200.0, "2h"), (90.0, "90s"), (1.0, "1s"), (0.25, "250ms"), (0.0005, "0.0005s"), (0.0, "0s")],
+)
+def test_a_schema_shows_a_default_as_it_would_be_written(value: float, written: str) -> None:
+    class Keeps(Model):
+        keep: DurationOrZero = value
+
+    assert Keeps.model_json_schema()["properties"]["keep"]["default"] == written
+    assert Keeps.model_validate({"keep": written}).keep == value
+
+
 def test_the_default_needs_no_unit() -> None:
     assert Waits().max_wait == 1.0
 

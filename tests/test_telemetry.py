@@ -21,6 +21,7 @@ from extproc.core.event import Record
 from extproc.core.journal import Decision, Skip
 from extproc.core.phase import Phase
 from extproc.core.secret import seal
+from extproc.core.trace import Trace
 from extproc.errors import Cause
 from extproc.telemetry import Metrics, Telemetry, configure_logging, log_exchange
 from extproc.telemetry.exposition import merge
@@ -127,6 +128,21 @@ def test_tokens_are_counted_by_kind(registry: CollectorRegistry) -> None:
     assert counted(registry, "extproc_tokens_total", kind="output") == 5
 
 
+def test_an_answer_that_two_extensions_read_is_counted_once(registry: CollectorRegistry) -> None:
+    reports = {"tight": {"input_tokens": 7, "output_tokens": 5}, "wide": {"input_tokens": 7, "output_tokens": 6}}
+    Metrics(registry).count(Record("egress/egress", reports=reports))
+    assert counted(registry, "extproc_tokens_total", kind="input") == 7
+    assert counted(registry, "extproc_tokens_total", kind="output") == 6
+
+
+def test_the_bytes_of_bodies_are_counted_by_direction(registry: CollectorRegistry) -> None:
+    metrics = Metrics(registry)
+    metrics.count(Record("egress/egress", request_bytes=10))
+    metrics.count(Record("egress/egress", request_bytes=5, response_bytes=300))
+    assert counted(registry, "extproc_body_bytes_total", direction="request") == 15
+    assert counted(registry, "extproc_body_bytes_total", direction="response") == 300
+
+
 def test_only_counts_of_entities_are_read_from_reports(registry: CollectorRegistry) -> None:
     report = {"EMAIL_ADDRESS": 2, "style": "mask", "bytes": 10, "WORD": "x", "NEGATIVE": -1, "EVIL\n": 1}
     Metrics(registry).count(Record("egress/egress", reports={"pii": report, "other": {"target.EMAIL_ADDRESS": 1}}))
@@ -217,6 +233,13 @@ def test_a_denial_is_one_line(lines: Lines) -> None:
         "code": "forbidden",
         "reason": "not allowed",
     }
+
+
+def test_a_line_of_an_exchange_that_is_traced_names_the_trace(lines: Lines) -> None:
+    log_exchange(Record(**WHO, code="forbidden", trace=Trace("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")))
+    [line] = lines()
+    assert line["traceId"] == "0af7651916cd43dd8448eb211c80319c"
+    assert "b7ad6b7169203331" not in json.dumps(line)
 
 
 def test_a_failure_names_its_cause_and_a_skip_its_extension(lines: Lines) -> None:

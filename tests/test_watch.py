@@ -139,3 +139,59 @@ async def test_it_asks_over_and_over_whatever_comes_and_tells_the_metrics() -> N
     assert waited == [EVERY] * 5
     assert heard == [("redis", up) for up in (True, False, False, False, True)]
     assert watching.problems() == ()
+
+
+def followed(watching: Watch, *dependencies: Asked, required: Iterable[str] = ("redis",)) -> None:
+    watching.follow({each.name: each for each in dependencies}, frozenset(required))
+
+
+async def test_one_that_another_configuration_has_too_stays_known() -> None:
+    redis = Asked("redis", None, DOWN)
+    watching = watch(redis)
+    await watching.ask()
+    followed(watching, redis, Asked("vault"))
+    assert watching.problems() == ()
+    assert watching.status()["vault"]["reachable"] is None
+    followed(watching, redis, required=["redis", "vault"])
+    assert set(watching.status()) == {"redis"}
+
+
+async def test_one_of_the_same_name_is_another_one() -> None:
+    watching = watch(Asked("redis", None))
+    await watching.ask()
+    followed(watching, Asked("redis"))
+    assert watching.problems() == ("redis: it has not been asked yet",)
+
+
+async def test_one_that_was_met_is_known_when_it_counts_and_not_before() -> None:
+    told: list[tuple[str, bool]] = []
+    redis, vault = Asked("redis", None), Asked("vault", DOWN)
+    watching = watch(redis, told=lambda name, up: told.append((name, up)))
+    await watching.ask()
+    await watching.meet({"redis": redis, "vault": vault})
+    assert redis.questions == 1, "it is known already"
+    assert set(watching.status()) == {"redis"}
+    assert told == [("redis", True)]
+    followed(watching, redis, vault, required=["redis", "vault"])
+    assert watching.problems() == (f"vault: {DOWN}",)
+    assert told[-1] == ("vault", False)
+
+
+async def test_an_answer_that_comes_when_it_does_not_count_any_more_changes_nothing() -> None:
+    told: list[tuple[str, bool]] = []
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    class Slow(Asked):
+        async def probe(self) -> str | None:
+            asked.set()
+            await answer.wait()
+            return DOWN
+
+    watching = watch(Slow("redis"), told=lambda name, up: told.append((name, up)))
+    asking = asyncio.ensure_future(watching.ask())
+    await asked.wait()
+    followed(watching, required=[])
+    answer.set()
+    await asking
+    assert told == []
+    assert watching.status() == {}

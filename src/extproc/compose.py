@@ -3,7 +3,7 @@ nothing is decided.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -14,8 +14,8 @@ from extproc.core.engine import Engine
 from extproc.core.event import Record
 from extproc.outside import Connected, Offline
 from extproc.policy.documents import Listen, ListenTLS
-from extproc.policy.read import load
-from extproc.policy.resolve import resolve
+from extproc.policy.read import Documents, load
+from extproc.policy.resolve import MakeOutside, resolve
 from extproc.policy.resolved import Resolved
 from extproc.wire.codec import mask
 from extproc.wire.listener import Listener, Tls, for_worker
@@ -33,21 +33,37 @@ def configure(path: Path, *, live: bool = True, **settings: object) -> Resolved:
     Raises:
         Refused: with every error that was found.
     """
-    documents = load(path)
+    return resolved_with(load(path), settings, Connected if live else Offline)
+
+
+def resolved_with(documents: Documents, settings: Mapping[str, object], outside: MakeOutside) -> Resolved:
+    """`documents`, resolved, with `settings` as `configure` takes them. Raises: Refused."""
     given = {name: value for name, value in settings.items() if value is not None}
     document = documents.configuration
     model = document.model.model_copy(update=given)
-    return resolve(
-        replace(documents, configuration=replace(document, model=model)), CATALOG, Connected if live else Offline
-    )
+    return resolve(replace(documents, configuration=replace(document, model=model)), CATALOG, outside)
 
 
-def engine(resolved: Resolved, tell: Callable[[Record], None], key: bytes | None = None) -> Engine:
+def engine(
+    resolved: Resolved, tell: Callable[[Record], None], key: bytes | None = None, *, traces: bool = False
+) -> Engine:
     """What all exchanges of this process share. `key` is what it has in common with the other workers: the passes of one
-    exchange may come to two of them. A process that is alone needs none.
+    exchange may come to two of them. A process that is alone needs none. `traces`: what is told is to become traces.
     """
     passports = SealedPassports(resolved.gateway, key or os.urandom(KEY_BYTES)) if resolved.upstream else None
-    return Engine(resolved, PACE, Admission(), mask, tell, passports, resolved)
+    routing = resolved if resolved.routing_headers else None
+    return Engine(
+        resolved,
+        PACE,
+        Admission(),
+        mask,
+        tell,
+        passports,
+        resolved,
+        traces=traces,
+        routing=routing,
+        publishing=resolved.publishing,
+    )
 
 
 def listeners(resolved: Resolved, index: int = 0) -> list[Listener]:

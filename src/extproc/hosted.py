@@ -16,22 +16,27 @@ from typing import Final
 
 import structlog
 
-from extproc.compose import configure, listeners
+from extproc.compose import listeners
 from extproc.envoy.inner import where
 from extproc.envoy.keep import DRAINED
 from extproc.envoy.probe import accepts
 from extproc.envoy.python import ADMIN, CONFIG, CONTROL, INPROCESS, WORKER, WORKERS
 from extproc.errors import ConfigError, Refused
-from extproc.policy.resolved import Resolved
+from extproc.reload.following import Follower, Obedient, following
+from extproc.reload.source import Loaded, Source
 from extproc.telemetry import configure_logging
+from extproc.tether import Tether, tether
 from extproc.wire.asgi import Application
 from extproc.wire.call import Event, Receive, Send
 from extproc.wire.listener import SOCKET_MODE
 from extproc.wire.pace import settled
 from extproc.worker import Worker
-from extproc.workers import REFUSED, Tether, tether
+from extproc.workers import REFUSED
 
 log = structlog.get_logger("extproc.serve")
+
+RELOAD: Final = b"reload\n"
+"""What one says on the control socket to have the configuration read now."""
 
 GRACE: Final = 25.0
 """Seconds that exchanges which are open may take to end: Kubernetes kills after 30."""
@@ -45,23 +50,27 @@ POLL: Final = 0.02
 
 @dataclass(slots=True)
 class Process:
-    """Worker `index` of those that the configuration asks for. `control` is the socket on which it is told to drain; `inside`
-    says that it is in the gateway's own Envoy, and has no listeners.
+    """Worker `index` of those that the configuration asks for, which begins with `loaded`. `control` is the socket on which it
+    is told to drain; `inside` says that it is in the gateway's own Envoy, and has no listeners.
     """
 
-    resolved: Resolved
+    loaded: Loaded
     index: int
     control: Path | None
     inside: bool
     tied: Tether | None
     worker: Worker = field(init=False)
     application: Application = field(init=False)
+    _follower: Follower | Obedient = field(init=False)
+    _follows: asyncio.Task[None] | None = None
     _control: asyncio.Server | None = None
     _opening: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
-        worker = self.worker = Worker(self.resolved, self.resolved.settings.admin, lambda: self.application.streams)
+        admin = self.loaded.resolved.settings.admin
+        worker = self.worker = Worker(self.loaded, admin, lambda: self.application.streams)
+        self._follower = following(worker, self.tied)
         self.application = Application(lambda: worker.engine, worker.largest, lambda: worker.ready)
 
     async def start(self) -> None:
@@ -73,6 +82,8 @@ class Process:
 
     async def stop(self) -> None:
         """Envoy ends: whatever is open has been cut off already."""
+        if self._follows:
+            self._follows.cancel()
         if self._opening:
             self._opening.cancel()
         if self._control:
@@ -82,27 +93,31 @@ class Process:
 
     async def _open(self) -> None:
         """Ready once Envoy listens."""
-        own = [] if self.inside else listeners(self.resolved, self.index)
+        own = [] if self.inside else listeners(self.loaded.resolved, self.index)
         for listener in own:
             while not await accepts(where(listener)):  # noqa: ASYNC110 - Envoy tells of it in no other way
                 await asyncio.sleep(POLL)
         self.worker.serves()
+        self._follows = asyncio.create_task(self._follower.run())
         self.application.standing.notify()
         if self.tied:
             self.tied.ready()
-        log.info("serving", gateway=self.resolved.gateway, listen=[listener.address for listener in own])
+        log.info("serving", gateway=self.loaded.resolved.gateway, listen=[listener.address for listener in own])
 
     async def _told(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """The parent wants an end: let what is open end before it comes."""
+        """The parent wants an end: let what is open end before it comes. Or somebody wants the configuration read."""
         with suppress(ConnectionError):
-            if await reader.readline():
+            said = await reader.readline()
+            if said == RELOAD and isinstance(self._follower, Follower):
+                self._follower.changes.asked.set()
+            elif said:
                 await self._drain()
                 writer.write(DRAINED)
                 await writer.drain()
         writer.close()
 
     async def _drain(self) -> None:
-        seconds = self.resolved.settings.drain_seconds
+        seconds = self.worker.resolved.settings.drain_seconds
         log.info("draining", seconds=seconds)
         self.worker.ready = False
         self.application.drain()
@@ -158,11 +173,11 @@ def _process(environ: Mapping[str, str]) -> Process:
         raise ConfigError(f"{CONFIG} names no configuration: set it to the path of one, in the environment of Envoy")
     inside = bool(environ.get(INPROCESS))
     workers = 1 if inside else int(environ.get(WORKERS, "1"))
-    resolved = configure(Path(environ[CONFIG]), admin=environ.get(ADMIN), workers=workers)
+    loaded = Source(Path(environ[CONFIG]), admin=environ.get(ADMIN), workers=workers).start()
     if not inside:
         os.umask(0o777 & ~SOCKET_MODE)  # Envoy's sockets are never open to more, not even for a moment
     control = environ.get(CONTROL)
-    return Process(resolved, int(environ.get(WORKER, "0")), Path(control) if control else None, inside, tether())
+    return Process(loaded, int(environ.get(WORKER, "0")), Path(control) if control else None, inside, tether())
 
 
 app: Final = Hosted()

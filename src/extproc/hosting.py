@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,8 @@ from extproc.envoy.process import POLL
 from extproc.envoy.python import ADMIN, CONFIG, CONTROL, INPROCESS, WORKER, WORKERS, interpreter, started_with
 from extproc.policy.describe import catalog
 from extproc.policy.names import Address
-from extproc.policy.resolved import Resolved
+from extproc.reload.leading import led
+from extproc.reload.source import Loaded
 from extproc.wire.listener import Listener, claim
 from extproc.workers import Patience, supervise
 
@@ -47,13 +48,14 @@ class Host:
     threads: int | None = THREADS
 
 
-async def serve(resolved: Resolved, config: Path) -> int:
-    """Serve the configuration at `config` on its listeners, in one Envoy for each worker, until SIGTERM (drain, then 0) or
+async def serve(loaded: Loaded) -> int:
+    """Serve a configuration on its listeners, in one Envoy for each worker, until SIGTERM (drain, then 0) or
     SIGINT (at once, 130). With several the admin port is the parent's, else that of the only one.
 
     Raises:
         ConfigError: a listener cannot be had, or there is no Envoy, or no Python for it.
     """
+    resolved, config = loaded.resolved, loaded.source.path
     count = resolved.settings.workers
     own = [listeners(resolved, index) for index in range(count)]
     for each in own:
@@ -64,8 +66,10 @@ async def serve(resolved: Resolved, config: Path) -> int:
     with _folder() as folder, _removed(own):
         admins = {str(index): folder / f"admin-{index}.sock" for index in range(count)}
         hosts = [_server(each, folder, config, index, count, admins) for index, each in enumerate(own)]
+        drain = resolved.settings.drain_seconds
         if count == 1:
-            return await keep(hosts, folder, resolved.settings.drain_seconds)
+            hosts = [replace(hosts[0], environment={**hosts[0].environment, ADMIN: resolved.settings.admin})]
+            return await keep(hosts, folder, drain, loaded=loaded)
         told = Workers(admins)
         admin = Admin(
             resolved.settings.admin,
@@ -76,13 +80,13 @@ async def serve(resolved: Resolved, config: Path) -> int:
         )
         await admin.start()
         try:
-            return await keep(hosts, folder, resolved.settings.drain_seconds)
+            return await keep(hosts, folder, drain, loaded=loaded)
         finally:
             await admin.stop()
 
 
-async def run(plan: Plan, config: Path, announce: Callable[[], None], drain: float) -> int:
-    """Run the gateway of `plan` with the server of the configuration at `config` inside, until SIGTERM (drain, then 0) or
+async def run(plan: Plan, loaded: Loaded, announce: Callable[[], None]) -> int:
+    """Run the gateway of `plan` with the server of its configuration inside, until SIGTERM (drain, then 0) or
     SIGINT (at once, 130). `announce` is called whenever the gateway listens.
 
     Raises:
@@ -97,14 +101,19 @@ async def run(plan: Plan, config: Path, announce: Callable[[], None], drain: flo
             waiting.add(asyncio.create_task(_announced(plan.admin, announce)))
 
     with _folder() as folder:
-        return await keep([Host(inprocess(plan), inside(config), None)], folder, drain, changed)
+        host = Host(inprocess(plan), inside(loaded.source.path), None)
+        return await keep([host], folder, loaded.resolved.settings.drain_seconds, changed, loaded)
 
 
 async def keep(
-    hosts: Sequence[Host], folder: Path, drain: float, on_change: Callable[[int], None] | None = None
+    hosts: Sequence[Host],
+    folder: Path,
+    drain: float,
+    on_change: Callable[[int], None] | None = None,
+    loaded: Loaded | None = None,
 ) -> int:
     """Run `hosts`, with their files in `folder`, as the whole job of this process. `drain` are the seconds that each goes on
-    taking what comes once it is told to end. Gives the exit code.
+    taking what comes once it is told to end. They begin with `loaded`, and are led from there on. Gives the exit code.
 
     Raises:
         ConfigError: there is no Envoy, or no Python for it.
@@ -120,7 +129,7 @@ async def keep(
     os.chdir(folder)  # the module looks for Python's modules in the working directory: nobody else writes into this one
     patience = Patience(drain=drain + GRACE)
     keeper = Keeper(len(hosts), commands.__getitem__, patience, on_change=on_change, controls=tuple(controls))
-    return await supervise(keeper)
+    return await supervise(led(keeper, loaded, folder) if loaded else keeper)
 
 
 def inside(config: Path) -> dict[str, str]:

@@ -3,15 +3,18 @@
 A filter is built as `Kind(config, context)` and reaches the outside only through `context`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from extproc.core.measure import CacheUse, CallOutcome, Times
 from extproc.core.peer import Peer
 from extproc.core.phase import Phase
 from extproc.core.secret import Secret
+
+T = TypeVar("T")
 
 
 class Expression(Protocol):
@@ -150,6 +153,32 @@ class Dependency(Protocol):
         ...
 
 
+@runtime_checkable
+class Timed(Protocol):
+    """An optional ability of a dependency: it counts and times its calls, probes aside."""
+
+    @property
+    def times(self) -> Mapping[CallOutcome, Times]: ...
+
+
+@runtime_checkable
+class Breaking(Protocol):
+    """An optional ability of a dependency: a circuit breaker, which is `closed`, `open` or `half-open`."""
+
+    @property
+    def state(self) -> str: ...
+
+
+@runtime_checkable
+class Caching(Protocol):
+    """An optional ability of whatever remembers answers: filters, and the outside with its secret sources. The uses of its
+    caches, by names that operators know.
+    """
+
+    @property
+    def caches(self) -> Mapping[str, CacheUse]: ...
+
+
 class Outside(Protocol):
     """Everything outside, made when the configuration is loaded. What cannot be had is a ConfigError."""
 
@@ -166,6 +195,12 @@ class Outside(Protocol):
         ...
 
     def secrets(self, source: str) -> SecretStore: ...
+
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` makes, or what it made for the last configuration under an equal `key`: for a cache that should not be
+        empty after each reload. The key begins with the type of the filter, and has all that the value was made from.
+        """
+        ...
 
     @property
     def now(self) -> Callable[[], float]:

@@ -1,4 +1,6 @@
-"""One process that serves on HTTP/2 of its own: the engine behind its listeners, and its admin port; until it is told to end."""
+"""One process that serves on HTTP/2 of its own: the engine behind its listeners, its admin port, and what follows a change of
+its configuration; until it is told to end.
+"""
 
 import asyncio
 import signal
@@ -9,7 +11,9 @@ from typing import Final
 import structlog
 
 from extproc.compose import listeners
-from extproc.policy.resolved import Resolved
+from extproc.reload.following import Follower, following
+from extproc.reload.source import Loaded
+from extproc.tether import Tether
 from extproc.wire.http2.server import Server
 from extproc.worker import Worker
 
@@ -21,11 +25,14 @@ INTERRUPTED: Final = 130
 
 @dataclass(slots=True)
 class Process:
-    """Worker `index` of those that the configuration asks for. `admin` is where its admin port listens."""
+    """Worker `index` of those that the configuration asks for, which begins with `loaded`. `admin` is where its admin port
+    listens; `tied`: it is told by a parent when to take over another configuration.
+    """
 
-    resolved: Resolved
+    loaded: Loaded
     index: int
     admin: str
+    tied: Tether | None = None
     _worker: Worker | None = None
     _told: dict[signal.Signals, asyncio.Event] = field(init=False)
 
@@ -35,23 +42,34 @@ class Process:
         Raises:
             ConfigError: a listener cannot be had.
         """
-        worker = self._worker = Worker(self.resolved, self.admin, lambda: server.streams)
-        where = listeners(self.resolved, self.index)
+        worker = self._worker = Worker(self.loaded, self.admin, lambda: server.streams)
+        where = listeners(self.loaded.resolved, self.index)
         server = Server(lambda: worker.engine, where, worker.largest, lambda: worker.ready)
         loop = asyncio.get_running_loop()
         self._told = {number: asyncio.Event() for number in (signal.SIGTERM, signal.SIGINT)}
         for number, told in self._told.items():
             loop.add_signal_handler(number, told.set)
         await server.start()
+        follows: asyncio.Task[None] | None = None
         try:
             await worker.start()
             worker.serves()
+            follows = self._follow(worker)
             on_ready()
-            log.info("serving", gateway=self.resolved.gateway, listen=[each.address for each in where])
+            log.info("serving", gateway=self.loaded.resolved.gateway, listen=[each.address for each in where])
             return await self._until_asked(server, worker)
         finally:
+            if follows:
+                follows.cancel()
             await server.stop()
             await worker.stop()
+
+    def _follow(self, worker: Worker) -> asyncio.Task[None]:
+        """Take over what changes. SIGHUP: now; a worker leaves that to its parent."""
+        follower = following(worker, self.tied)
+        again = follower.changes.asked.set if isinstance(follower, Follower) else lambda: None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
+        return asyncio.ensure_future(follower.run())
 
     async def _until_asked(self, server: Server, worker: Worker) -> int:
         """A second SIGTERM changes nothing: only SIGINT cuts a drain short."""
@@ -60,7 +78,7 @@ class Process:
         await asyncio.wait((ending, interrupted), return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
         worker.ready = False
-        draining = asyncio.ensure_future(self._drain(server))
+        draining = asyncio.ensure_future(self._drain(server, worker))
         await asyncio.wait((draining, interrupted), return_when=asyncio.FIRST_COMPLETED)
         if interrupted.done():
             draining.cancel()
@@ -69,7 +87,8 @@ class Process:
         draining.result()
         return 0
 
-    async def _drain(self, server: Server) -> None:
-        seconds = self.resolved.settings.drain_seconds
+    @staticmethod
+    async def _drain(server: Server, worker: Worker) -> None:
+        seconds = worker.resolved.settings.drain_seconds
         log.info("draining", seconds=seconds)
         await server.drain(seconds)

@@ -31,6 +31,12 @@ class Known:
     failures: int = 0
     problem: str | None = None
 
+    def answered(self, problem: str | None) -> None:
+        """It was asked, and this is wrong with it."""
+        self.failures = self.failures + 1 if problem else 0
+        self.problem = problem
+        self.reached = self.reached or problem is None
+
     @property
     def down(self) -> bool:
         """A first failure counts at once: nothing was ever all right."""
@@ -50,9 +56,28 @@ class Watch:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     patience: float = PATIENCE
     _known: dict[str, Known] = field(init=False)
+    _met: dict[str, Known] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._known = {name: Known() for name in self.dependencies}
+
+    async def meet(self, dependencies: Mapping[str, Dependency]) -> None:
+        """Ask those that are not watched yet: so whoever follows is not unready until they have been asked, and they have their
+        connections.
+        """
+        self._met = {}
+        strangers = [each for name, each in dependencies.items() if self.dependencies.get(name) is not each]
+        await asyncio.gather(*(self._first(each) for each in strangers))
+
+    def follow(self, dependencies: Mapping[str, Dependency], required: frozenset[str]) -> None:
+        """Watch these from now on. What is known of one that was watched before, or was met, stays known."""
+        known = {name: self._known[name] for name, each in dependencies.items() if self.dependencies.get(name) is each}
+        self._known = {name: known.get(name) or self._met.get(name) or Known() for name in dependencies}
+        self._met = {}
+        self.dependencies, self.required = dependencies, required
+        for name, each in self._known.items():
+            if each.reached or each.problem:
+                self.told(name, each.problem is None)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -83,12 +108,17 @@ class Watch:
             for name, known in self._known.items()
         }
 
+    async def _first(self, dependency: Dependency) -> None:
+        self._met[dependency.name] = known = Known()
+        known.answered(await self._asked(dependency.name, dependency))
+
     async def _probe(self, name: str, dependency: Dependency) -> None:
+        known = self._known[name]
         problem = await self._asked(name, dependency)
-        known, before = self._known[name], self._known[name].problem
-        known.failures = known.failures + 1 if problem else 0
-        known.problem = problem
-        known.reached = known.reached or problem is None
+        before = known.problem
+        known.answered(problem)
+        if self._known.get(name) is not known:
+            return  # another configuration is in force now, without it
         self.told(name, problem is None)
         if (problem is None) != (before is None):
             log.warning("dependency", name=name, reachable=problem is None, problem=problem or "")

@@ -9,72 +9,28 @@ import asyncio
 import os
 import signal
 import socket
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
+import orjson
 import structlog
+
+from extproc.tether import KEY, KEY_BYTES, SNAPSHOT, TETHER
 
 log = structlog.get_logger("extproc.workers")
 
-TETHER: Final = "EXTPROC_TETHER"
-"""Environment variable: the file descriptor that ties a worker to its parent."""
-
-KEY: Final = "EXTPROC_KEY_FD"
-"""Environment variable: the file descriptor from which a worker reads the key that it shares with the others. The key itself is
-in no environment: other processes of the user can read that (proc(5), `environ`).
-"""
-
-KEY_BYTES: Final = 32
+LONGEST_LINE: Final = 1024 * 1024
+"""Bytes of what one says to the other."""
 
 REFUSED: Final = 2
 """Exit code of a worker whose configuration is refused: starting it again would not help."""
 
 ENDED: Final = 130
 """Exit code after SIGINT, as shells have it."""
-
-
-class Tether:
-    """The worker's end."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        connection.set_inheritable(False)
-        self._connection = connection
-        threading.Thread(target=self._watch, name="tether", daemon=True).start()
-
-    def ready(self) -> None:
-        """Tell the parent that this worker serves."""
-        self._connection.send(b"+")
-
-    def _watch(self) -> None:
-        """End at once when the parent has ended, whatever the event loop is doing."""
-        with suppress(OSError):
-            self._connection.recv(1)
-        os._exit(1)
-
-
-def tether() -> Tether | None:
-    """The tie to the parent, if this process is a worker; None if it was started by itself. To be asked for once."""
-    number = os.environ.pop(TETHER, None)
-    return Tether(socket.socket(fileno=int(number))) if number else None
-
-
-def shared_key() -> bytes | None:
-    """The key of this worker and the others of its parent; None if this process was started by itself. To be asked for once.
-
-    Raises: ValueError, if there is no whole key to be read.
-    """
-    number = os.environ.pop(KEY, None)
-    if number is None:
-        return None
-    with os.fdopen(int(number), "rb") as pipe:
-        key = pipe.read(KEY_BYTES + 1)
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"the parent gave {len(key)} bytes as a key of {KEY_BYTES}")
-    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +46,36 @@ class Patience:
     end: float = 1.0
 
 
+class Leads(Protocol):
+    """Who gives the workers their configuration."""
+
+    def starts(self, index: int) -> Path:
+        """A worker is started now: the file of what it begins with."""
+        ...
+
+    async def serves(self, index: int) -> None:
+        """It serves now."""
+        ...
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        ...
+
+    def again(self) -> None:
+        """Somebody wants the configuration read now."""
+        ...
+
+
 @dataclass(slots=True)
 class _Worker:
-    """One of them: the process that runs as worker `index`, if one does."""
+    """One of them: the process that runs as worker `index`, if one does. `served`: it did once. `line` leads to it."""
 
     index: int
     process: asyncio.subprocess.Process | None = None
     ready: bool = False
+    served: bool = False
+    line: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+    asked: int = 0
 
 
 @dataclass(slots=True)
@@ -110,6 +89,7 @@ class Crew:
     patience: Patience = field(default_factory=Patience)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     on_change: Callable[[int], None] | None = None
+    leader: Leads | None = None
     _workers: list[_Worker] = field(init=False)
     _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _signal: signal.Signals | None = None
@@ -122,6 +102,28 @@ class Crew:
     def ready(self) -> int:
         """How many workers serve now."""
         return sum(worker.ready for worker in self._workers)
+
+    def serving(self) -> Sequence[int]:
+        """The workers that serve now."""
+        return [worker.index for worker in self._workers if worker.ready]
+
+    async def ask(self, index: int, question: Mapping[str, Any], seconds: float) -> Mapping[str, Any] | None:
+        """What a worker answers; None if it ends instead, or takes too long. One question at a time."""
+        worker = self._workers[index]
+        if worker.line is None:
+            return None
+        reader, writer = worker.line
+        worker.asked += 1
+        try:
+            async with asyncio.timeout(seconds):
+                writer.write(orjson.dumps({**question, "id": worker.asked}) + b"\n")
+                while line := await reader.readline():
+                    answer: dict[str, Any] = orjson.loads(line)
+                    if answer["id"] == worker.asked:  # and not the answer to one that took too long
+                        return answer
+        except (TimeoutError, OSError):
+            log.error("worker_silent", worker=index, question=question.get("do"))  # noqa: TRY400 - a traceback says nothing
+        return None
 
     async def run(self) -> int:
         """Keep the workers until told to stop, or until one refuses its configuration.
@@ -158,7 +160,7 @@ class Crew:
         while True:
             started = time.monotonic()
             code = await self._live(worker)
-            if code == REFUSED:
+            if code == REFUSED and not worker.served:
                 self.stop(signal.SIGTERM)
             if self._stopping.is_set():
                 return code
@@ -177,6 +179,8 @@ class Crew:
         with ours:
             with theirs, _pipe_with(self._key) as key:
                 environment = {**os.environ, TETHER: str(theirs.fileno()), KEY: str(key)}
+                if self.leader:
+                    environment[SNAPSHOT] = str(self.leader.starts(worker.index))
                 worker.process = await asyncio.create_subprocess_exec(
                     *self.command(worker.index),
                     pass_fds=(theirs.fileno(), key),
@@ -195,9 +199,19 @@ class Crew:
                 self._became(worker, ready=False)
 
     async def _watch(self, worker: _Worker, ours: socket.socket) -> None:
-        if await asyncio.get_running_loop().sock_recv(ours, 1):
+        reader, writer = await asyncio.open_connection(sock=ours, limit=LONGEST_LINE)
+        try:
+            if not await reader.read(1):
+                return
             log.info("worker_ready", worker=worker.index)
+            worker.line, worker.served = (reader, writer), True
             self._became(worker, ready=True)
+            if self.leader:
+                await self.leader.serves(worker.index)
+            await asyncio.Event().wait()  # until it ends
+        finally:
+            worker.line = None
+            writer.close()
 
     def _became(self, worker: _Worker, *, ready: bool) -> None:
         if worker.ready is not ready:
@@ -217,16 +231,23 @@ class Crew:
 
 
 async def supervise(crew: Crew) -> int:
-    """Run `crew` as the whole job of this process: SIGTERM and SIGINT are passed on to it. Gives the exit code."""
-    loop = asyncio.get_running_loop()
+    """Run `crew` as the whole job of this process: SIGTERM and SIGINT are passed on to it, and SIGHUP lets its leader read the
+    configuration at once. Gives the exit code.
+    """
+    loop, leader = asyncio.get_running_loop(), crew.leader
     signals = (signal.SIGTERM, signal.SIGINT)
     for each in signals:
         loop.add_signal_handler(each, crew.stop, each)
+    if leader:
+        loop.add_signal_handler(signal.SIGHUP, leader.again)
+    leading = asyncio.ensure_future(leader.run()) if leader else None
     try:
         return await crew.run()
     finally:
-        for each in signals:
+        for each in (*signals, *([signal.SIGHUP] if leader else [])):
             loop.remove_signal_handler(each)
+        if leading:
+            leading.cancel()
 
 
 @contextmanager

@@ -33,6 +33,7 @@ PAPERS = st.builds(
     TEXT,
     TEXT,
     st.builds(Places, NAMES, NAMES),
+    NAME,
 )
 PLAIN = Papers(
     Route("egress", "chat"),
@@ -42,6 +43,7 @@ PLAIN = Papers(
     "192.0.2.1:40000",
     "request-1",
     Places(frozenset({"authorization"}), frozenset({"key"})),
+    "9f2c01d4",
 )
 
 

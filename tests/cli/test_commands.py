@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from extproc_filters import FILTERS
 from tests.cli.conftest import QUICKSTART, Ran, edited
 
 Run = Callable[..., Ran]
@@ -17,10 +18,10 @@ URL = "http://localhost:10000/v1/chat/completions"
 
 def test_help_names_every_command(extproc: Run) -> None:
     out = extproc("--help").out
-    assert all(name in out for name in ("serve", "check", "explain", "envoy", "run", "catalog", "scan"))
+    assert all(name in out for name in ("serve", "check", "explain", "envoy", "run", "catalog", "scan", "new-filter"))
 
 
-@pytest.mark.parametrize("command", ["serve", "check", "explain", "envoy", "run", "catalog", "scan"])
+@pytest.mark.parametrize("command", ["serve", "check", "explain", "envoy", "run", "catalog", "scan", "new-filter"])
 def test_each_command_has_help(extproc: Run, command: str) -> None:
     ran = extproc(command, "--help")
     assert (ran.code, "Usage" in ran.out) == (0, True)
@@ -63,6 +64,43 @@ def test_check_ends_with_1_if_something_is_degraded(extproc: Run, quickstart: Pa
     ran = extproc("check", "--config", file)
     assert ran.code == 1
     assert "UnsupportedExtensionType" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("raise SystemExit(0)", "cannot be imported: SystemExit"),
+        ("1 +", "cannot be imported: SyntaxError"),
+        ("", "cannot be imported: AttributeError"),
+        ("class X:\n    pass", "is no filter: a filter is a class with `async def decide"),
+    ],
+)
+def test_a_filter_that_is_badly_written_gets_a_sentence(
+    extproc: Run, quickstart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str
+) -> None:
+    module = f"acme_bad_{len(text)}"
+    (tmp_path / f"{module}.py").write_text(f"{text}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = edited(quickstart, "\nsecretSources", f'\nfilters: {{"acme.example.com/X:v1": "{module}:X"}}\nsecretSources')
+    ran = extproc("check", "--config", file)
+    assert (ran.code, sentence in ran.err, 'filters["acme.example.com/X:v1"]' in ran.err) == (2, True, True), ran
+
+
+def test_check_shows_what_came_of_other_shapes(extproc: Run, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "interop.md").read_text()
+    blocks = [part.partition("```")[0] for part in page.split("```yaml\n")[1:]]
+    drafts = [block for block in blocks if "kind: XBackendDestination" in block or "kind: PayloadProcessor" in block]
+    version = "apiVersion: egress.extproc.dev/v1alpha1"
+    settings = f"{version}\nkind: ExtProcConfiguration\ngateway: egress/egress\nauthentication: none\n"
+    file = tmp_path / "config.yaml"
+    file.write_text("---\n".join([settings, *drafts]))
+    ran = extproc("check", "--config", file)
+    assert ran.code == 0, ran.err
+    rows = [line.split() for line in ran.out.splitlines()[1:]]
+    assert [(row[0], row[2], row[3], " ".join(row[5:])) for row in rows] == [
+        ("request-body", "models-extract-model", "PayloadHeaders:v1", "PayloadProcessor egress/models"),
+        ("request-body", "pii", "PIIDetector:v1", "XBackendDestination egress/openai"),
+    ]
 
 
 def test_a_path_that_is_not_there(extproc: Run, tmp_path: Path) -> None:
@@ -132,6 +170,26 @@ def test_explain_asks_no_dependency_unless_it_is_told_to(extproc: Run, quickstar
     assert (live["answer"]["status"], live["extension"]) == (503, "quota")
 
 
+def test_explain_shows_the_backend_that_a_model_leads_to(extproc: Run, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "model-router.md").read_text()
+    documents = page.partition("```yaml\n")[2].partition("```")[0]
+    version = "apiVersion: egress.extproc.dev/v1alpha1"
+    settings = f"{version}\nkind: ExtProcConfiguration\ngateway: egress/egress\nauthentication: none\n"
+    openai = documents.rpartition("---\n")[2].replace("anthropic", "openai")
+    file = tmp_path / "config.yaml"
+    file.write_text(f"{settings}---\n{documents}---\n{openai}")
+    for model, backend in (("claude-sonnet-4", "egress/anthropic"), ("gpt-4o", "egress/openai")):
+        arguments = ("-H", "content-type: application/json", "-H", "x-gateway-model-name: claude-sonnet-4")
+        body = json.dumps({"model": model})
+        ran = extproc(
+            "explain", "--config", file, "--json", *arguments, "-d", body, "http://llm.example.com/v1/messages"
+        )
+        found = json.loads(ran.out)
+        assert (found["backend"], ["x-gateway-model-name", model] in found["leaves"]["headers"]) == (backend, True), (
+            found
+        )
+
+
 # envoy
 
 
@@ -164,7 +222,7 @@ def test_what_is_not_served_is_refused(extproc: Run, transport: str) -> None:
 
 def test_the_catalog_has_every_kind_with_its_schema(extproc: Run) -> None:
     found = json.loads(extproc("catalog", "--json").out)
-    assert sorted(found) == ["CredentialInjector:v1", "PIIDetector:v1", "QoSController:v1", "TokenReview:v1"]
+    assert sorted(found) == sorted(FILTERS)
     assert all(kind["schema"]["additionalProperties"] is False for kind in found.values())
     schema = json.loads(extproc("catalog", "--schema", "QoSController:v1").out)
     assert schema["title"] == "QoSController:v1"

@@ -15,10 +15,11 @@ from extproc.core.verdict import DENIALS
 from extproc.envoy.binary import find_envoy
 from extproc.envoy.bootstrap import bootstrap, text
 from extproc.envoy.clusters import backend_cluster
-from extproc.envoy.plan import Match, Plan, Retry, Rule, Tls, Upstream, VirtualHost
+from extproc.envoy.plan import Certificate, Match, Plan, Retry, Rule, Tls, Upstream, VirtualHost
 from extproc.envoy.replies import REPLIES, message_of
 from extproc.errors import ConfigError
 from extproc.policy.names import Address, parse_address
+from tests.e2e.certificates import Authority
 
 PLAIN = Upstream("egress/plain", "localhost", 8001)
 SECURE = Upstream("egress/secure", "api.openai.com", 443, Tls("api.openai.com"))
@@ -174,6 +175,23 @@ def test_search_domains_count_only_for_what_may_be_inside(internal: bool) -> Non
     cluster = backend_cluster(Upstream("egress/a", "redis.cache", 443, internal=internal), plan())
     resolver = cluster["cluster_type"]["typed_config"]["typed_dns_resolver_config"]["typed_config"]
     assert resolver["dns_resolver_options"] == {"no_default_search_domain": not internal}
+
+
+@pytest.mark.parametrize(("internal", "asked"), [(False, ["10.0.0.2"]), (True, [])])
+def test_dns_servers_are_asked_for_what_is_outside(internal: bool, asked: list[str]) -> None:
+    own = plan(resolvers=(parse_address("10.0.0.2:53"),))
+    cluster = backend_cluster(Upstream("egress/a", "api.openai.com", 443, internal=internal), own)
+    resolver = cluster["cluster_type"]["typed_config"]["typed_dns_resolver_config"]["typed_config"]
+    assert [one["socket_address"]["address"] for one in resolver.get("resolvers", [])] == asked
+
+
+@pytest.mark.e2e
+def test_envoy_accepts_tls_and_dns_servers_of_its_own(tmp_path: Path) -> None:
+    issued = Authority(tmp_path).issue("a.example")
+    certificate, resolvers = Certificate(issued.cert, issued.key), (parse_address("10.0.0.2:53"),)
+    ran = accepted(tmp_path, bootstrap(plan(upstreams=(PLAIN, SECURE), certificate=certificate, resolvers=resolvers)))
+    assert ran.returncode == 0, ran.stderr
+    assert "eprecated" not in ran.stderr
 
 
 def test_tls_checks_the_name() -> None:

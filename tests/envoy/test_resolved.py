@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from extproc.compose import CATALOG
-from extproc.envoy.plan import Match, Plan, Retry, Tls
+from extproc.envoy.plan import Certificate, Match, Plan, Retry, Tls
 from extproc.envoy.resolved import plan_of
 from extproc.errors import ConfigError
 from extproc.outside import Connected
@@ -193,3 +193,18 @@ def test_backends_that_share_a_cluster_follow_one_another(tmp_path: Path) -> Non
 def test_a_shared_cluster_is_one_list_of_backends(tmp_path: Path, documents: list[dict[str, Any]]) -> None:
     with pytest.raises(ConfigError, match=r"cluster '.*' of a rule's Backends is also one of others"):
         planned(tmp_path, *documents, upstreamPass=True)
+
+
+def test_envoys_own_settings(tmp_path: Path) -> None:
+    plan = planned(tmp_path, backend("a", "a.example"))
+    assert (plan.certificate, plan.resolvers) == (None, ())
+    envoy = {"tls": {"cert": "a.crt", "key": "/run/a.key"}, "resolvers": ["10.0.0.2:53", "[fd00::2]:5353"]}
+    plan = planned(tmp_path, backend("a", "a.example"), envoy=envoy)
+    assert plan.certificate == Certificate(tmp_path / "a.crt", Path("/run/a.key"))
+    assert [str(one) for one in plan.resolvers] == envoy["resolvers"]
+
+
+@pytest.mark.parametrize("resolver", ["dns.example:53", "unix:///run/dns.sock", "localhost:53"])
+def test_a_dns_server_that_is_no_address(tmp_path: Path, resolver: str) -> None:
+    with pytest.raises(ConfigError, match="write a DNS server's address and port, such as"):
+        planned(tmp_path, envoy={"resolvers": [resolver]})

@@ -1,13 +1,17 @@
 """Other people's filters: named in the configuration, or installed."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from extproc.core.exchange import Exchange
 from extproc.core.link import Degraded
 from extproc.core.phase import Phase
 from extproc.core.verdict import Verdict
+from extproc.policy.catalog import installed
+from extproc.schema import Model
 from tests.policy.samples import AUTHN, BACKEND, SETTINGS, Base, marked_line, refused, resolved
 
 KIND = "acme.example.com/Detector:v1"
@@ -25,12 +29,12 @@ def named(reference: str) -> str:
     return f'{SETTINGS}filters:\n  "{KIND}": "{reference}" #!\n'
 
 
-def install(directory: Path, name: str, value: str) -> None:
+def install(directory: Path, name: str, value: str, kind: str = KIND) -> None:
     """A distribution with that entry point, as pip would leave it."""
     info = directory / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[extproc.filters]\n{KIND} = {value}\n")
+    (info / "entry_points.txt").write_text(f"[extproc.filters]\n{kind} = {value}\n")
 
 
 def test_a_filter_that_the_configuration_names(tmp_path: Path) -> None:
@@ -94,3 +98,94 @@ def test_two_packages_for_one_type_are_refused(tmp_path: Path, monkeypatch: pyte
 def test_what_is_not_installed_is_degraded(tmp_path: Path) -> None:
     found = resolved(tmp_path, SETTINGS, AUTHN + USE, BACKEND)
     assert isinstance(found.gateway_chain.links[1].filter, Degraded)
+
+
+class Lenient(Base):
+    """A misspelt field would mean nothing, and nobody would know."""
+
+    class Config(BaseModel):
+        a: int = 1
+
+
+class Unshowable(Base):
+    class Config(Model):
+        call: Callable[[], int] | None = None
+
+
+class Phaseless(Base):
+    phases = 5  # type: ignore[assignment]
+
+
+class Worded(Base):
+    phases = frozenset({"request-headers"})  # type: ignore[arg-type]
+
+
+class Endless(Base):
+    max_body_bytes = "1 MiB"
+
+
+class Shouting(Base):
+    reroutes = frozenset({"X-Team"})
+
+
+class Wandering(Base):
+    follow_ups = ("settle",)
+
+
+class Odd(Base):
+    def __init__(self) -> None:
+        super().__init__(None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("Lenient", "its `Config` would ignore a misspelt field: derive it from extproc.schema.Model"),
+        ("Unshowable", "its `Config` has no JSON Schema"),
+        ("Phaseless", "its `phases` are no set of Phase"),
+        ("Worded", "its `phases` are no set of Phase"),
+    ],
+)
+def test_a_class_that_could_not_be_served_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
+    error = refused(tmp_path, named(f"tests.policy.test_catalog:{name}"), AUTHN, BACKEND)[0]
+    assert sentence in error.message
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("Endless", "its `max_body_bytes` is no number of bytes"),
+        ("Shouting", "its `reroutes` are no set of header names in lower case"),
+        ("Wandering", "its `follow_ups` are no set of Phase"),
+        ("Odd", "could not be built: TypeError in its constructor"),
+    ],
+)
+def test_a_filter_that_could_not_run_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
+    settings = named(f"tests.policy.test_catalog:{name}").replace(" #!", "")
+    [error] = refused(tmp_path, settings, AUTHN + USE, BACKEND)
+    assert (sentence in error.message, error.place.field) == (True, "spec.extensions[1].config"), error
+
+
+@pytest.mark.parametrize(
+    "ends", ["raise SystemExit(0)", "raise RuntimeError('a\\nb')", "import nothing_like_it", "1 +"]
+)
+def test_a_module_that_ends_everything_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+    (tmp_path / "acme_ends.py").write_text(f"{ends}\n")
+    install(tmp_path, "acme_ends", "acme_ends:X")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    [error] = refused(tmp_path, SETTINGS, AUTHN + USE, BACKEND)
+    assert "'acme_ends:X' cannot be imported" in error.message
+    assert "\n" not in error.message
+
+
+def test_all_that_is_installed_is_told_with_what_is_wrong_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "acme_good", "tests.policy.samples:Base")
+    install(tmp_path, "acme_bad", "no_such_module:X", "acme.example.com/Bad:v1")
+    install(tmp_path, "acme_ours", "tests.policy.samples:Base", "TokenReview:v1")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = dict(installed())
+    assert found[KIND] is Base
+    assert "cannot be imported" in str(found["acme.example.com/Bad:v1"])
+    assert "is no type of other people's" in str(found["TokenReview:v1"])

@@ -3,6 +3,12 @@
 from collections.abc import Callable
 from enum import StrEnum
 
+from extproc.errors import Unavailable
+
+
+class Unasked(Unavailable):
+    """Nobody was asked: what is down is left alone for a while, or too many wait already."""
+
 
 class State(StrEnum):
     """HALF_OPEN is an open one whose trial is under way, or may be."""

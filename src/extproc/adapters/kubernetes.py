@@ -11,8 +11,10 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from extproc.adapters.calls import counted
 from extproc.adapters.kubernetes_client import NO_ANSWER, ApiServer, Kubeconfig, Pod
 from extproc.adapters.static_tokens import BEARER
+from extproc.core.measure import calls
 from extproc.core.peer import Peer
 from extproc.errors import Unavailable
 from extproc.ports import Review
@@ -61,6 +63,7 @@ class KubernetesReviewer:
         """
         way = Pod(account, environ) if kubeconfig is None else Kubeconfig(kubeconfig, context)
         self._server = ApiServer(way, timeout, connections, ticks)
+        self.times = calls()
 
     async def review(self, token: str, audiences: Sequence[str]) -> Review:
         """Who `token` is. What could be no bearer token is nobody, and nobody is asked.
@@ -68,8 +71,10 @@ class KubernetesReviewer:
         Raises:
             Unavailable: there is no answer.
         """
-        if not BEARER.fullmatch(token):
-            return Review(None)
+        return await counted(self.times, self._ask(token, audiences)) if BEARER.fullmatch(token) else Review(None)
+
+    async def _ask(self, token: str, audiences: Sequence[str]) -> Review:
+        """Raises: Unavailable."""
         spec = {"token": token, "audiences": list(audiences)}
         question = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
         status, body = await self._server.post(PATH, question)
@@ -80,7 +85,7 @@ class KubernetesReviewer:
     async def probe(self) -> str | None:
         """None if tokens can be reviewed, else why not. It takes the timeout of a review at most."""
         try:
-            await self.review(PROBE, ())
+            await self._ask(PROBE, ())
         except Unavailable as error:
             return str(error)
         return None

@@ -34,7 +34,7 @@ LIFETIME: Final = 3600.0
 LONGEST: Final = 320 * 1024
 """Characters of a token. Envoy takes 60 KiB of headers, which JSON (twice) and base64 can make almost three times as long."""
 
-FORMAT: Final = b"extproc passport 1"
+FORMAT: Final = b"extproc passport 2"
 
 
 class SealedPassports:
@@ -99,6 +99,7 @@ def _written(papers: Papers) -> dict[str, Any]:
         "source": papers.source,
         "id": papers.request_id,
         "held": [sorted(papers.held.headers), sorted(papers.held.query)],
+        "generation": papers.generation,
     }
 
 
@@ -114,6 +115,7 @@ def _read(found: dict[str, Any]) -> Papers:
         found["source"],
         found["id"],
         Places(*map(frozenset, found["held"])),
+        found["generation"],
     )
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 from extproc.adapters.breaker import Breaker, State
+from extproc.adapters.calls import counted
 from extproc.adapters.meters import differences
 from extproc.adapters.redis_cluster import Servers
 from extproc.adapters.redis_script import (
@@ -29,6 +30,7 @@ from extproc.adapters.redis_script import (
     take_arguments,
     tally,
 )
+from extproc.core.measure import calls
 from extproc.errors import Unavailable
 from extproc.ports import Algorithm, Demand, Tally
 
@@ -66,6 +68,7 @@ class RedisCounters:
         self._timeout = timeout
         self._prefix = prefix.encode()
         self._now = now
+        self.times = calls()
 
     def __repr__(self) -> str:
         return f"RedisCounters({self._servers.address!r})"
@@ -86,7 +89,8 @@ class RedisCounters:
             return Tally(True, (), Receipt(()))
         if len(demands) > 1 and len({demand.counter for demand in demands}) < len(demands):
             raise ValueError("one counter in two demands of one take")
-        answer = await self._call(demands, take_arguments(demands, self._micros()), self._timeout)
+        asked = self._call(demands, take_arguments(demands, self._micros()), self._timeout)
+        answer = await counted(self.times, asked)
         if len(answer) != 1 + NUMBERS * len(demands):
             raise Unavailable(f"redis at {self._servers.address}: no answer that a script gives")
         return tally(demands, answer)
@@ -106,7 +110,7 @@ class RedisCounters:
         rows = map(Change, demands, changed, parts)  # none, if the receipt was used already
         if changes := [change for change in rows if change.difference]:
             arguments = settle_arguments(changes, self._micros())
-            await self._call([change.demand for change in changes], arguments, self._timeout)
+            await counted(self.times, self._call([change.demand for change in changes], arguments, self._timeout))
 
     async def probe(self) -> str | None:
         """As `Dependency` says: whether it can count, which is more than whether it answers."""

@@ -13,7 +13,7 @@ from typing import Final
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
-from extproc.adapters.breaker import Breaker
+from extproc.adapters.breaker import Breaker, Unasked
 from extproc.adapters.redis_errors import sentence, state
 from extproc.errors import Unavailable
 
@@ -65,9 +65,9 @@ class Node:
         if self._closed:
             raise self.trouble("closed")
         if len(self._waiting) >= MOST_WAITING:
-            raise self.trouble(f"{MOST_WAITING} calls are waiting already")
+            raise self.trouble(f"{MOST_WAITING} calls are waiting already", Unasked)
         if not anyway and not self.breaker.allows():
-            raise self.trouble(f"failed {self.breaker.failures} times in a row, and is left alone for a while")
+            raise self.trouble(f"failed {self.breaker.failures} times in a row, and is left alone for a while", Unasked)
         loop = asyncio.get_running_loop()
         call = Call(data, replies, deadline, loop.create_future())
         self._waiting.append(call)
@@ -88,8 +88,8 @@ class Node:
         while self._idle:
             await self._drop(self._idle.pop())
 
-    def trouble(self, problem: str) -> Unavailable:
-        return Unavailable(f"redis at {self.address}: {problem}")
+    def trouble(self, problem: str, kind: type[Unavailable] = Unavailable) -> Unavailable:
+        return kind(f"redis at {self.address}: {problem}")
 
     def _flush(self) -> None:
         """Give what waits to whoever is free."""

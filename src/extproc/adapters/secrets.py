@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from extproc.core.measure import CacheUse
 from extproc.core.secret import Secret, seal
 from extproc.errors import ConfigError, Place, Unavailable
 
@@ -35,6 +36,7 @@ class FileSecrets:
         self._root = root
         self._now = now
         self._cache: OrderedDict[tuple[str, ...], tuple[float, Secret | None]] = OrderedDict()
+        self.cache = CacheUse()
 
     def __repr__(self) -> str:
         return f"FileSecrets({str(self._root)!r})"
@@ -48,7 +50,9 @@ class FileSecrets:
         known = self._cache.get(names)
         if known is not None and now < known[0] <= now + CACHE_SECONDS:
             self._cache.move_to_end(names)
+            self.cache.hits += 1
             return known[1]
+        self.cache.misses += 1
         secret = self._read(names)
         self._cache[names] = now + CACHE_SECONDS, secret
         self._cache.move_to_end(names)

@@ -1,7 +1,9 @@
 """Tokens from a file: for the first steps and for tests, never inside a cluster."""
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +18,7 @@ from extproc.ports import Review
 from extproc.schema import Model
 
 IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
+MOST_BYTES: Final = 8 * 1024 * 1024
 BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """What a bearer token may be made of (RFC 6750 section 2.1)."""
 
@@ -86,9 +89,24 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _contents(path: Path) -> bytes:
+    """A pipe in the place of the file is not waited for. Raises: OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            raw = file.read(MOST_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(raw) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES} bytes")
+    return raw
+
+
 def _parse(path: Path) -> TokenFile:
     try:
-        document = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 - a SafeLoader
+        document = yaml.load(_contents(path), _Loader)  # noqa: S506 - a SafeLoader
         return TokenFile.model_validate(document)
     except OSError as error:
         raise ConfigError(

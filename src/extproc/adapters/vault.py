@@ -16,6 +16,7 @@ from extproc.adapters.flights import Flights
 from extproc.adapters.secrets import MOST_BYTES, SEGMENT, sealed
 from extproc.adapters.vault_client import VaultClient
 from extproc.adapters.vault_http import DENIED, MISSING, STRANGE, Trouble, attempt
+from extproc.core.measure import CacheUse
 from extproc.core.secret import Secret
 from extproc.errors import ConfigError, Place, Unavailable
 
@@ -57,7 +58,7 @@ class Location:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """An answer, and until when (seconds of the store's clock) it is `fresh`, its absent fields are `absent`, and it may
-    stand in for one that cannot be had (`last`). From `ahead` on it is read again before its end.
+    stand in for one that cannot be had (`last`). From `ahead` on it is read again before its end. `stale`: it stands in now.
     """
 
     answer: Found | Trouble
@@ -65,6 +66,7 @@ class Entry:
     ahead: float
     absent: float
     last: float
+    stale: bool = False
 
     def counts(self, field: str, now: float) -> bool:
         here = isinstance(self.answer, Trouble) or field in self.answer.values
@@ -99,6 +101,7 @@ class VaultSecrets:
         self._cache_ttl, self._stale_for, self._version, self._now = cache_ttl, stale_for, version, now
         self._cache: OrderedDict[Names, Entry] = OrderedDict()
         self._flights = Flights()
+        self.cache = CacheUse()
 
     def __repr__(self) -> str:
         return f"VaultSecrets({self.name!r})"
@@ -113,7 +116,10 @@ class VaultSecrets:
         now = self._now()
         entry = self._cache.get(names)
         if entry is None or not entry.counts(field, now):
-            return self._value(await self._awaited(names, entry, now), names, field)
+            found = await self._awaited(names, entry, now)
+            self._count(known=False, stale=found is entry or found.stale)
+            return self._value(found, names, field)
+        self._count(known=True, stale=entry.stale)
         self._cache.move_to_end(names)
         if now >= entry.ahead:
             self._start(names)
@@ -129,6 +135,14 @@ class VaultSecrets:
     async def close(self) -> None:
         """Wait for what is in flight. The client is closed by who made it."""
         await self._flights.landed()
+
+    def _count(self, *, known: bool, stale: bool) -> None:
+        if stale:
+            self.cache.stale += 1
+        elif known:
+            self.cache.hits += 1
+        else:
+            self.cache.misses += 1
 
     def _value(self, entry: Entry, names: Names, field: str) -> Secret | None:
         """Raises: Unavailable, with a text of ours."""
@@ -172,7 +186,7 @@ class VaultSecrets:
             if old is None or now >= old.last:
                 return _now_only(answer)
             until = max(old.fresh, min(now + STALE_SECONDS, old.last))
-            entry = replace(old, fresh=until, absent=until, ahead=until)
+            entry = replace(old, fresh=until, absent=until, ahead=until, stale=True)
         else:
             entry = self._entry(answer, now)
         self._cache[names] = entry

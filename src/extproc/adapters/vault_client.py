@@ -28,6 +28,7 @@ from extproc.adapters.vault_http import (
     attempt,
 )
 from extproc.adapters.vault_login import Auth, Grant, alive, renewed, revoke
+from extproc.core.measure import CallOutcome, calls
 
 REFUSAL_SECONDS: Final = 1.0
 """How long a refused login is not tried again."""
@@ -56,6 +57,7 @@ class VaultClient:
     ) -> None:
         self.breaker = Breaker(now)
         self.calls: Counter[tuple[str, bool]] = Counter()
+        self.times = calls()
         self._server, self._auth, self._now, self._sleep = server, auth, now, sleep
         self._session = server.session()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="vault")
@@ -69,6 +71,11 @@ class VaultClient:
 
     def __repr__(self) -> str:
         return f"VaultClient({self._server.address!r})"
+
+    @property
+    def state(self) -> State:
+        """Of the circuit breaker."""
+        return self.breaker.state
 
     async def ask(self, kind: str, question: Callable[[hvac.Client], T | Trouble]) -> T | Trouble:
         """What `question`, in a thread, finds out with a client that is logged in. A token that Vault no longer knows is
@@ -175,7 +182,9 @@ class VaultClient:
         if self._closed:
             return CLOSED
         if guarded and not self.breaker.allows():
+            self.times[CallOutcome.REFUSED].add(0.0)
             return OPEN
+        started = self._now()
         answer = await self._in_thread(work)
         down = isinstance(answer, Trouble) and answer.down
         if down:
@@ -183,6 +192,8 @@ class VaultClient:
         elif not (isinstance(answer, Trouble) and answer.login):
             self.breaker.succeeded()
         self.calls[kind, not down] += 1
+        if guarded:
+            self.times[CallOutcome.FAILED if down else CallOutcome.ANSWERED].add(self._now() - started)
         return answer
 
     async def _in_thread(self, work: Callable[[], T | Trouble]) -> T | Trouble:

@@ -14,11 +14,12 @@ from extproc.cli.options import AsJson, Config
 from extproc.compose import configure
 from extproc.core.admission import Admission
 from extproc.core.chain import Chain
-from extproc.core.engine import Engine, Policy, Selection
+from extproc.core.engine import Engine, Selection
 from extproc.core.event import BodyMode, Event, Outcome, Record
 from extproc.core.exchange import Exchange
 from extproc.core.filter import Authenticator
 from extproc.core.headers import Headers, apply, text
+from extproc.core.link import Link
 from extproc.core.message import Request, read_request
 from extproc.core.peer import Peer
 from extproc.core.phase import Direction, Part, Phase
@@ -64,20 +65,28 @@ def command(
 class Explained:
     """A policy whose authenticator, if `peer` is said, takes everybody for that peer; and which remembers its answer."""
 
-    inner: Policy
+    inner: Resolved
     peer: Peer | None
     gateway: str = field(init=False)
     budget: float = field(init=False)
     identity_headers: frozenset[str] = field(init=False)
     request_trailers: frozenset[str] = field(init=False)
     selection: Selection | None = None
+    routing_headers: frozenset[str] = field(init=False)
+    _links: dict[int, Link] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.routing_headers = self.inner.routing_headers
         self.gateway, self.budget = self.inner.gateway, self.inner.budget
         self.identity_headers, self.request_trailers = self.inner.identity_headers, self.inner.request_trailers
 
     def select(self, request: Request, cluster: str) -> Selection | Respond:
-        found = self.inner.select(request, cluster)
+        return self._asked(self.inner.select(request, cluster))
+
+    def select_again(self, request: Request) -> Selection | Respond:
+        return self._asked(self.inner.select_again(request))
+
+    def _asked(self, found: Selection | Respond) -> Selection | Respond:
         if isinstance(found, Selection):
             self.selection = replace(found, chain=self._as_peer(found.chain))
             return self.selection
@@ -86,11 +95,13 @@ class Explained:
     def _as_peer(self, chain: Chain) -> Chain:
         if self.peer is None:
             return chain
-        links = (
-            replace(link, filter=_Known(link.authenticator, self.peer)) if link.authenticator else link
-            for link in chain.links
-        )
-        return Chain(tuple(links), chain.authentication)
+        return Chain(tuple(self._link(link, self.peer) for link in chain.links), chain.authentication)
+
+    def _link(self, link: Link, peer: Peer) -> Link:
+        """The same link in all chains, as it is in those of the configuration."""
+        if link.authenticator is None:
+            return link
+        return self._links.setdefault(id(link), replace(link, filter=_Known(link.authenticator, peer)))
 
 
 class _Known:
@@ -162,7 +173,8 @@ async def _asked(
 async def _play(policy: Explained, fields: Headers, body: bytes | None, cluster: str | None) -> dict[str, Any]:
     """Play the exchange as Envoy would, up to what leaves."""
     records: list[Record] = []
-    session = Session(Engine(policy, PACE, Admission(), mask, records.append))
+    routing = policy if policy.routing_headers else None
+    session = Session(Engine(policy, PACE, Admission(), mask, records.append, routing=routing))
     attributes = {
         "xds.cluster_name": cluster if cluster is not None else _cluster(policy, fields),
         "source.address": "",

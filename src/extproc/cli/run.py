@@ -1,5 +1,6 @@
 """`extproc run`: Envoy and the server together; the shortest way to a working gateway."""
 
+import os
 import sys
 from typing import Annotated, Literal
 
@@ -8,12 +9,13 @@ import uvloop
 
 from extproc import hosting
 from extproc.cli.options import Config
-from extproc.compose import configure
 from extproc.envoy.gateway import run_gateway, serve_command
 from extproc.envoy.plan import Plan
 from extproc.envoy.process import Ended
 from extproc.envoy.resolved import plan_of
+from extproc.reload.source import Source
 from extproc.telemetry import configure_logging
+from extproc.telemetry.otel import wanted
 
 NAME = "run"
 NEEDS_ARGUMENTS = True
@@ -22,17 +24,17 @@ NEEDS_ARGUMENTS = True
 def command(
     config: Config,
     mode: Annotated[Literal["sidecar", "inprocess"], typer.Option(help="Where the server runs.")] = "sidecar",
-    transport: Annotated[
-        Literal["http2", "envoy"], typer.Option(help="What carries a sidecar's messages.")
-    ] = "http2",
+    transport: Annotated[Literal["http2", "envoy"], typer.Option(help="What carries a sidecar's messages.")] = "http2",
 ) -> None:
     """Start Envoy and the server. Ctrl-C ends both at once, SIGTERM lets them finish what is open."""
-    resolved = configure(config)
+    loaded = Source(config).start()
+    resolved = loaded.resolved
+    wanted(os.environ)
     plan = plan_of(resolved)
     drain = resolved.settings.drain_seconds
     if mode == "inprocess":
         configure_logging()
-        raise typer.Exit(uvloop.run(hosting.run(plan, config, lambda: _announce(plan), drain)))
+        raise typer.Exit(uvloop.run(hosting.run(plan, loaded, lambda: _announce(plan))))
     server = (*serve_command(config), "--transport", transport)
     try:
         uvloop.run(run_gateway(plan, server, lambda: _announce(plan), drain=drain))
@@ -43,4 +45,7 @@ def command(
 
 def _announce(plan: Plan) -> None:
     hosts = ", ".join(domain for host in plan.hosts for domain in host.domains)
-    typer.echo(f"The gateway {plan.gateway} listens on http://{plan.listen}, for {hosts}. Ctrl-C ends it.", err=True)
+    scheme = "https" if plan.certificate else "http"
+    typer.echo(
+        f"The gateway {plan.gateway} listens on {scheme}://{plan.listen}, for {hosts}. Ctrl-C ends it.", err=True
+    )

@@ -1,5 +1,6 @@
 """`extproc serve`: the server."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -11,12 +12,15 @@ import uvloop
 from extproc import hosting
 from extproc.admin import Admin, Workers
 from extproc.cli.options import Config
-from extproc.compose import CATALOG, configure
+from extproc.compose import CATALOG
 from extproc.policy.describe import catalog
-from extproc.policy.resolved import Resolved
+from extproc.reload.leading import led
+from extproc.reload.source import Loaded, Source
 from extproc.serving import Process
 from extproc.telemetry import configure_logging
-from extproc.workers import Crew, Patience, supervise, tether
+from extproc.telemetry.otel import wanted
+from extproc.tether import tether
+from extproc.workers import Crew, Patience, supervise
 
 NAME = "serve"
 NEEDS_ARGUMENTS = True
@@ -32,31 +36,33 @@ def command(
 ) -> None:
     """The ext_proc server. SIGTERM drains it, Ctrl-C ends it at once; exit code 2 before any port opens if it is refused."""
     configure_logging()
-    resolved = configure(config, admin=admin, workers=workers)
+    loaded = Source(config, admin=admin, workers=workers).start()
+    settings = loaded.resolved.settings
+    wanted(os.environ)
     if transport == "envoy":
-        code = uvloop.run(hosting.serve(resolved, config))
+        code = uvloop.run(hosting.serve(loaded))
     elif worker is not None:
-        code = uvloop.run(_work(Process(resolved, worker, worker_admin or resolved.settings.admin)))
-    elif resolved.settings.workers == 1:
-        code = uvloop.run(_work(Process(resolved, 0, resolved.settings.admin)))
+        code = uvloop.run(_work(Process(loaded, worker, worker_admin or settings.admin, tether())))
+    elif settings.workers == 1:
+        code = uvloop.run(_work(Process(loaded, 0, settings.admin, tether())))
     else:
-        code = uvloop.run(_lead(resolved, config))
+        code = uvloop.run(_lead(loaded))
     raise typer.Exit(code)
 
 
 async def _work(process: Process) -> int:
-    tied = tether()
-    return await process.run(tied.ready if tied else lambda: None)
+    return await process.run(process.tied.ready if process.tied else lambda: None)
 
 
-async def _lead(resolved: Resolved, config: Path) -> int:
+async def _lead(loaded: Loaded) -> int:
     """The parent of several workers: it owns the admin port, and each worker has one that only the parent can reach."""
-    count = resolved.settings.workers
+    settings, config = loaded.resolved.settings, loaded.source.path
+    count = settings.workers
     with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
         sockets = {str(index): Path(folder) / f"admin-{index}.sock" for index in range(count)}
         told = Workers(sockets)
         admin = Admin(
-            resolved.settings.admin,
+            settings.admin,
             health=told.health,
             metrics=told.metrics,
             status=told.status,
@@ -66,11 +72,13 @@ async def _lead(resolved: Resolved, config: Path) -> int:
         def worker(index: int) -> list[str]:
             return [
                 sys.executable, "-m", "extproc", "serve", "--config", str(config), "--workers", str(count),
+                "--admin", settings.admin,
                 "--worker", str(index), "--worker-admin", f"unix://{sockets[str(index)]}",
             ]  # fmt: skip
 
         await admin.start()
         try:
-            return await supervise(Crew(count, worker, Patience(drain=resolved.settings.drain_seconds + 30)))
+            crew = Crew(count, worker, Patience(drain=settings.drain_seconds + 30))
+            return await supervise(led(crew, loaded, Path(folder)))
         finally:
             await admin.stop()

@@ -78,7 +78,7 @@ class Rests:
 @dataclass(frozen=True, slots=True)
 class Chain:
     """Sorted when it is made, walked at run time. `authentication`: whether this gateway requires an authenticator; `proof`
-    are the headers that it reads.
+    are the headers that it reads; by the headers `reroutes` its extensions choose routes.
     """
 
     links: tuple[Link, ...] = ()
@@ -86,6 +86,7 @@ class Chain:
     authenticator: Link | None = field(init=False)
     proof: frozenset[str] = field(init=False)
     needs_peer: bool = field(init=False)
+    reroutes: frozenset[str] = field(init=False)
     _settling: tuple[Link, ...] = field(init=False, repr=False, compare=False)
     _phases: dict[Phase, tuple[Link, ...]] = field(init=False, repr=False, compare=False)
     _conditional: frozenset[Phase] = field(init=False, repr=False, compare=False)
@@ -102,6 +103,8 @@ class Chain:
         object.__setattr__(self, "needs_peer", self.authentication or first is not None)
         reads = first.authenticator.reads if first and first.authenticator else frozenset()
         object.__setattr__(self, "proof", reads)
+        names = (name for link in self.links for name in link.reroutes)
+        object.__setattr__(self, "reroutes", frozenset(names))
 
     def at(self, phase: Phase) -> tuple[Link, ...]:
         """The links of `phase` in the order in which they run."""
@@ -157,11 +160,11 @@ class Chain:
                 if result is not state and (refusal := turn.guard(result)):
                     result = Denial(refusal, link.name, phase)
             if isinstance(result, Denial):
-                turn.journal.decided(link.name, phase, turn.pace.now() - started, result.respond.code)
+                turn.journal.decided(link.name, phase, turn.pace.now() - started, result.respond.code, started)
                 await _give_back(taken, phase, turn.pace)
                 return state.forgetting(link.name for link, _ in taken), result
             if result is not None:
-                turn.journal.decided(link.name, phase, turn.pace.now() - started)
+                turn.journal.decided(link.name, phase, turn.pace.now() - started, "continue", started)
                 state = result
         if denial := turn.settle(phase, state):
             await _give_back(taken, phase, turn.pace)
@@ -194,7 +197,7 @@ async def attempt(link: Link, phase: Phase, state: State, turn: Turn, deciding: 
     except Exception as error:  # noqa: BLE001 - a filter may raise anything; its failOpen decides, and nothing passes unseen
         failure = defect(error)
     if failure.cause in link.covers:
-        turn.journal.skipped(link.name, phase, failure.cause, str(failure), turn.pace.now() - started)
+        turn.journal.skipped(link.name, phase, failure.cause, str(failure), turn.pace.now() - started, started)
         return None
     reason = f"{link.name}: {failure}"
     return Denial(

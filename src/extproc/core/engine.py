@@ -12,6 +12,7 @@ from extproc.core.link import Pace
 from extproc.core.message import Request
 from extproc.core.passport import Passports, Tries
 from extproc.core.peer import Backend, Route
+from extproc.core.publish import Publishing
 from extproc.core.secret import Secret
 from extproc.core.verdict import Respond
 
@@ -57,10 +58,24 @@ class Policy(Protocol):
     def select(self, request: Request, cluster: str) -> Selection | Respond: ...
 
 
-@dataclass(frozen=True, slots=True)
+class Routing(Protocol):
+    """The configuration as it is asked where extensions choose routes."""
+
+    @property
+    def routing_headers(self) -> frozenset[str]:
+        """All headers by which some extension chooses routes: a caller's own are removed before anybody looks."""
+        ...
+
+    def select_again(self, request: Request) -> Selection | Respond:
+        """As `Policy.select`, where Envoy has not said yet which cluster it is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Engine:
     """What all exchanges of a process share. `mask` replaces what secrets hide in header values; `tell` gets the record of
-    each exchange, and of each try, that has ended. `passports` and `tries` are there where the upstream pass is.
+    each exchange, and of each try, that has ended. `passports` and `tries` are there where the upstream pass is. `traces`: the
+    records are to say when it began, and which trace it belongs to.
     """
 
     policy: Policy
@@ -70,3 +85,17 @@ class Engine:
     tell: Callable[[Record], None]
     passports: Passports | None = field(default=None, repr=False)
     tries: Tries | None = None
+    routing: Routing | None = None
+    """There where extensions choose routes."""
+    publishing: Publishing | None = None
+    traces: bool = False
+    generation: str = ""
+    """Names the configuration, in all processes of the gateway alike."""
+    others: "Callable[[str], Engine | None] | None" = field(default=None, repr=False)
+    """The engines of other configurations that exchanges may still be of, by their names."""
+
+    def of(self, generation: str) -> "Engine":
+        """The engine of that configuration, for an exchange that began with it; this one, if it is not there any more."""
+        if generation == self.generation or self.others is None:
+            return self
+        return self.others(generation) or self

@@ -9,6 +9,7 @@ from extproc.core.headers import NO_CHANGE, HeaderChange, Headers
 from extproc.core.journal import Decision, Skip
 from extproc.core.phase import Direction, Part
 from extproc.core.secret import Secret
+from extproc.core.trace import Trace
 from extproc.core.verdict import Respond
 
 
@@ -55,7 +56,8 @@ class Modes(NamedTuple):
 class Outcome:
     """The answer to one event. With `respond` the client gets that and nothing else counts; else the message goes on with
     these changes. `body` None leaves the body alone. `path` is the new request target, `hidden_query` belongs to its end.
-    `end` is there only where bodies are streamed both ways: whether this piece is the last.
+    `end` is there only where bodies are streamed both ways: whether this piece is the last. `reroute`: Envoy chooses the route
+    anew.
     """
 
     direction: Direction
@@ -67,6 +69,7 @@ class Outcome:
     end: bool | None = None
     modes: Modes | None = None
     metadata: Mapping[str, Any] | None = None
+    reroute: bool = False
     respond: Respond | None = None
     request_id: str = ""
     passport: str = field(default="", repr=False)
@@ -75,7 +78,8 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Record:
     """What is told of an exchange when it has ended: names and words, never a header, a body or a secret. `is_try`: it is
-    told of one try in the upstream pass; the exchange itself is told of by the downstream pass.
+    told of one try in the upstream pass; the exchange itself is told of by the downstream pass. `began` (as `Pace.now` tells)
+    and `trace` are there where traces are wanted.
     """
 
     gateway: str
@@ -94,3 +98,7 @@ class Record:
     unsettled: tuple[Skip, ...] = ()
     reports: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)
     is_try: bool = False
+    began: float = 0.0
+    trace: Trace | None = None
+    request_bytes: int = 0
+    response_bytes: int = 0

@@ -110,6 +110,17 @@ class Authenticator(Filter, Protocol):
 
 
 @runtime_checkable
+class Rerouting(Filter, Protocol):
+    """A filter that chooses routes by the headers that it sets.
+
+    `reroutes` are their names (lower case). What a caller sends under them is removed before anybody looks, and when one has
+    changed Envoy chooses the route anew, and the engine with it.
+    """
+
+    reroutes: frozenset[str]
+
+
+@runtime_checkable
 class Following(Filter, Protocol):
     """A filter that, with its configuration, also runs in later phases, under the same name, priority and failOpen."""
 

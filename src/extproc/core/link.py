@@ -6,7 +6,17 @@ from enum import IntEnum
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from extproc.core.exchange import Exchange
-from extproc.core.filter import Authenticator, BodyFilter, Compensating, Filter, Following, Reading, Settling, Streaming
+from extproc.core.filter import (
+    Authenticator,
+    BodyFilter,
+    Compensating,
+    Filter,
+    Following,
+    Reading,
+    Rerouting,
+    Settling,
+    Streaming,
+)
 from extproc.core.phase import Phase
 from extproc.core.verdict import Verdict
 from extproc.errors import Cause, Unsupported
@@ -53,6 +63,7 @@ class Link:
     streaming: Streaming | None = field(init=False)
     compensating: Compensating | None = field(init=False)
     settling: Settling | None = field(init=False)
+    reroutes: frozenset[str] = field(init=False)
     room: int | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +77,7 @@ class Link:
         object.__setattr__(self, "streaming", filter_ if isinstance(filter_, Streaming) else None)
         object.__setattr__(self, "compensating", filter_ if isinstance(filter_, Compensating) else None)
         object.__setattr__(self, "settling", filter_ if isinstance(filter_, Settling) else None)
+        object.__setattr__(self, "reroutes", filter_.reroutes if isinstance(filter_, Rerouting) else frozenset())
         reads = getattr(filter_, "max_body_bytes", None)
         object.__setattr__(self, "room", None if reads is None else 2 * reads + 64 * 1024)
 

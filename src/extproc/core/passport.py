@@ -25,7 +25,7 @@ class Places:
 class Papers:
     """Who calls, and what was decided. `arrived` is the request as it came, without the headers that no expression sees;
     `backends` (namespace/name) are those that a try of this exchange may go to; `held` is where the downstream pass has put a
-    credential.
+    credential; `generation` names the configuration that the exchange began with.
     """
 
     route: Route | None
@@ -35,6 +35,7 @@ class Papers:
     source: str = ""
     request_id: str = ""
     held: Places = field(default_factory=Places)
+    generation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Tries(Protocol):
         ...
 
 
-def papers_of(state: State, backends: frozenset[str], request_id: str) -> Papers:
+def papers_of(state: State, backends: frozenset[str], request_id: str, generation: str = "") -> Papers:
     """The papers of an exchange whose request-headers are decided."""
     arrived = replace(state.arrived, headers=state.arrived.headers.without(state.proof | HIDDEN_FROM_CEL), body=None)
     request = state.request
@@ -74,4 +75,4 @@ def papers_of(state: State, backends: frozenset[str], request_id: str) -> Papers
         frozenset(name for name, value in request.headers if isinstance(value, Secret)),
         frozenset(name.casefold() for name, _ in request.hidden_query),
     )
-    return Papers(state.route, backends, state.peer, arrived, state.source, request_id, held)
+    return Papers(state.route, backends, state.peer, arrived, state.source, request_id, held, generation)

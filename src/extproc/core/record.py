@@ -1,11 +1,15 @@
 """What is told of an exchange: names and words, never a header, a body or a secret."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from extproc.core.chain import Denial
 from extproc.core.event import Record
 from extproc.core.journal import Journal
 from extproc.core.state import State
+
+USED: Final = ("input_tokens", "output_tokens", "total_tokens")
+"""How reports name what an answer said was used."""
 
 
 def record(gateway: str, request_id: str, state: State | None, denial: Denial | None, journal: Journal) -> Record:
@@ -27,6 +31,10 @@ def record(gateway: str, request_id: str, state: State | None, denial: Denial | 
         skips=tuple(journal.skips),
         unsettled=tuple(journal.unsettled),
         reports=state.reports if state else {},
+        began=journal.began,
+        trace=journal.trace,
+        request_bytes=journal.request_bytes,
+        response_bytes=journal.response_bytes,
     )
 
 
@@ -40,12 +48,25 @@ def metadata(state: State | None, denial: Denial | None, journal: Journal) -> di
         },
         "route": str(state.route or "") if state else "",
         "backend": str(state.backend or "") if state else "",
-        "decisions": {f"{extension}/{phase}": word for extension, phase, word, _ in journal.decisions},
+        "decisions": {f"{one.extension}/{one.phase}": one.word for one in journal.decisions},
     }
     if journal.skips:
         found["skipped"] = [{"extension": s.extension, "phase": s.phase, "cause": s.cause} for s in journal.skips]
     if state and state.reports:
         found["reports"] = {name: dict(report) for name, report in state.reports.items()}
+        if usage := used(state.reports):
+            found["usage"] = usage
     if denial:
         found["denied"] = {"code": denial.respond.code, "extension": denial.extension}
+    return found
+
+
+def used(reports: Mapping[str, Mapping[str, int | str]]) -> dict[str, int]:
+    """What the exchange used. Several extensions may have read the same answer: then it counts once, as the largest number."""
+    found: dict[str, int] = {}
+    for report in reports.values():
+        for name in USED:
+            number = report.get(name)
+            if isinstance(number, int) and number > found.get(name, 0):
+                found[name] = number
     return found

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from extproc.core.chain import Chain, Denial, Turn
 from extproc.core.closing import UNREACHED, settle
-from extproc.core.engine import OURS, Engine
+from extproc.core.engine import OURS, Engine, Selection
 from extproc.core.event import Event, Modes, Outcome, Record
 from extproc.core.filter import Reading
 from extproc.core.headers import Headers
@@ -18,10 +18,13 @@ from extproc.core.message import Message, Request, Response, read_request, read_
 from extproc.core.outcome import changed, modes_refused, rewritten
 from extproc.core.passport import papers_of
 from extproc.core.phase import FOLLOWERS, Direction, Part, Phase
+from extproc.core.publish import SHARED, published
 from extproc.core.record import metadata, record
 from extproc.core.release import misdirected
+from extproc.core.reroute import Routed, again, routed
 from extproc.core.state import State
 from extproc.core.stream import Broken, Pipe, opened
+from extproc.core.trace import trace_of
 from extproc.core.trailers import trailing
 from extproc.core.verdict import Respond, deny
 from extproc.core.wants import Wants, wants
@@ -44,6 +47,7 @@ PHASES: Final[Mapping[Direction, tuple[Phase, Phase]]] = MappingProxyType(
 )
 
 NO_CHAIN: Final = Chain()
+NO_NAMES: Final = frozenset[str]()
 
 Answers = tuple[Outcome, ...]
 """One answer for each message; none or several where a body is streamed both ways."""
@@ -77,6 +81,9 @@ class Session:
     _request_id: str = ""
     _tries: frozenset[str] = frozenset()
     _passport: str = field(default="", repr=False)
+    _routed: Routed = field(default=(), repr=False)
+    _again: Selection | None = None
+    _reroute: bool = False
     _journal: Journal = field(default_factory=Journal)
     _told: int = -1
 
@@ -148,16 +155,21 @@ class Session:
 
     async def _request_headers(self, event: Event) -> Outcome:
         self._request_id = _request_id(event.fields)
+        if self.engine.traces:
+            self._journal.began, self._journal.trace = self.engine.pace.now(), trace_of(event.fields)
         request = read_request(event.fields)
         if isinstance(request, Respond):
             return self._refuse(event, request)
         unwanted = {name for name, _ in request.headers if name.startswith(OURS)}
-        arrived = _without(request, unwanted | self.engine.policy.identity_headers)
+        chosen_by = self.engine.routing.routing_headers if self.engine.routing else NO_NAMES
+        arrived = _without(request, unwanted | self.engine.policy.identity_headers | chosen_by)
         cluster = event.attributes.get("xds.cluster_name", "")
         selection = self.engine.policy.select(arrived, cluster)
         if isinstance(selection, Respond):
             return self._refuse(event, selection)
         self._chain, self._tries = selection.chain, selection.tries
+        if self._chain.reroutes:
+            self._routed = routed(request, self._chain.reroutes)
         if refusal := modes_refused(event.configured, selection.chain):
             return self._refuse(event, refusal)
         self._state = State(
@@ -225,7 +237,7 @@ class Session:
         if isinstance(pipe, Denial):
             return pipe
         self._halves[direction].pipe = pipe
-        return None
+        return self._follow(self._choose_again(PHASES[direction][1], self._state))
 
     def _let_go(self, direction: Direction, *, judged: bool) -> None:
         """Once the whole of a request is judged, or as much as holds it back, it may reach an upstream."""
@@ -234,6 +246,7 @@ class Session:
 
     async def _body(self, event: Event) -> Answers:
         half = self._halves[event.direction]
+        self._journal.came(event.direction, len(event.body))
         if half.pipe:
             return await self._piece(event, half.pipe)
         if self._wants.of(event.direction) is Reading.NOTHING:
@@ -316,6 +329,14 @@ class Session:
     async def _phase(self, phase: Phase, turn: Turn) -> Denial | None:
         result = await self._chain.run(phase, self._known(), turn)
         self._state, denial = result if isinstance(result, tuple) else (result, None)
+        return self._follow(denial)
+
+    def _follow(self, denial: Denial | None) -> Denial | None:
+        """From here on the exchange is one of the route that was chosen anew, if one was."""
+        found, self._again = self._again, None
+        if found and not denial:
+            self._state = replace(self._known(), route=found.route, backend=found.backend, _variables={})
+            self._chain = found.chain
         return denial
 
     def _turn(self) -> Turn:
@@ -334,21 +355,39 @@ class Session:
         return None
 
     def _prepare(self, phase: Phase, state: State) -> Denial | None:
-        """After request-headers: what this exchange wants of the rest, and whether it can have it."""
-        if phase is not Phase.REQUEST_HEADERS:
+        """After request-headers: what this exchange wants of the rest, and whether it can have it; and after each phase of a
+        request, where it goes.
+        """
+        if phase is Phase.REQUEST_HEADERS:
+            found = wants(self._chain, state, self._journal)
+            if isinstance(found, Denial):
+                return found
+            self._wants = found
+            if denial := self._issue(state):
+                return denial
+        return self._choose_again(phase, state)
+
+    def _choose_again(self, phase: Phase, state: State) -> Denial | None:
+        """What the request meets now, if a header has changed by which routes are chosen."""
+        routing = self.engine.routing
+        if routing is None or phase.is_response or not self._chain.reroutes:
             return None
-        found = wants(self._chain, state, self._journal)
-        if isinstance(found, Denial):
-            return found
-        self._wants = found
-        return self._issue(state)
+        now = routed(state.request, self._chain.reroutes)
+        if now == self._routed:
+            return None
+        found = again(routing, state, self._chain)
+        if isinstance(found, Respond):
+            return Denial(found, "", phase)
+        self._again, self._tries, self._routed, self._reroute = found, found.tries, now, True
+        return self._issue(replace(state, route=found.route, backend=found.backend))
 
     def _issue(self, state: State) -> Denial | None:
         """What the upstream pass will need, if tries of this exchange have one."""
         if not self._tries or self.engine.passports is None:
             return None
         try:
-            self._passport = self.engine.passports.issue(papers_of(state, self._tries, self._request_id))
+            papers = papers_of(state, self._tries, self._request_id, self.engine.generation)
+            self._passport = self.engine.passports.issue(papers)
         except TooLarge as error:
             return Denial(deny("bad_request", str(error)), "", Phase.REQUEST_HEADERS)
         return None
@@ -376,9 +415,11 @@ class Session:
             after = replace(after, headers=rewritten(after.headers))
         waits = event.part is Part.HEADERS and not event.end and self._wants.of(event.direction) is Reading.WHOLE
         told = None if waits else self._metadata()  # nobody reads them before Envoy lets the message go
+        reroute, self._reroute = self._reroute, False
         outcome = changed(
-            event, before, after, modes=modes, metadata=told, request_id=self._request_id, passport=passport
-        )
+            event, before, after, modes=modes, metadata=told, request_id=self._request_id,
+            passport=self._passport if reroute else passport, reroute=reroute,
+        )  # fmt: skip
         return self._refuse(event, outcome) if isinstance(outcome, Respond) else outcome
 
     def _is_bodiless(self, response: Response) -> bool:
@@ -398,7 +439,10 @@ class Session:
         if len(self._journal) == self._told and not self._denial:
             return None
         self._told = len(self._journal)
-        return metadata(self._state, self._denial, self._journal)
+        found = metadata(self._state, self._denial, self._journal)
+        if self.engine.publishing and (beside := published(self.engine.publishing, self._state)):
+            found[SHARED] = beside
+        return found
 
     def _known(self) -> State:
         if self._state is None:

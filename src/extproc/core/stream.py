@@ -26,7 +26,7 @@ class Broken(Exception):
 @dataclass(slots=True)
 class Stage:
     """One extension's work on the body. `held` is what passes if it fails open: what went in before anything came out; None if
-    that cannot be. `spent` are the seconds of the message that is worked on, `seconds` all of them.
+    that cannot be. `spent` are the seconds of the message that is worked on, `seconds` all of them; it `opened` at this time.
     """
 
     link: Link
@@ -37,6 +37,7 @@ class Stage:
     passes: bool = False
     spent: float = 0.0
     seconds: float = 0.0
+    opened: float = 0.0
 
     behind: bool = False
 
@@ -209,7 +210,8 @@ class Pipe:
         unseen = stage.pass_over() if failure.cause in stage.link.covers else None
         if unseen is None:
             raise self._broken(stage, failure)
-        turn.journal.skipped(stage.link.name, self.phase, failure.cause, str(failure), stage.seconds)
+        told = stage.seconds, stage.opened, turn.pace.now()
+        turn.journal.skipped(stage.link.name, self.phase, failure.cause, str(failure), *told)
         return unseen
 
     def _conclude(self, stage: Stage, state: State, turn: Turn, word: str) -> State:
@@ -222,10 +224,10 @@ class Pipe:
             raise self._broken(stage, error) from None
         except BaseException as error:  # noqa: BLE001 - as in `_run`
             raise self._broken(stage, defect(error)) from None
+        told = result.respond.code if isinstance(result, Denial) else word
+        turn.journal.decided(stage.link.name, self.phase, stage.seconds, told, stage.opened, turn.pace.now())
         if isinstance(result, Denial):
-            turn.journal.decided(stage.link.name, self.phase, stage.seconds, result.respond.code)
             raise Broken(result)
-        turn.journal.decided(stage.link.name, self.phase, stage.seconds, word)
         return result
 
     def _broken(self, stage: Stage, failure: Failure) -> Broken:
@@ -250,15 +252,15 @@ async def opened(chain: Chain, phase: Phase, state: State, turn: Turn, most: Rea
             result = await attempt(link, phase, state, turn, partial(_open, made, most))
         took = turn.pace.now() - started
         if isinstance(result, Denial):
-            turn.journal.decided(link.name, phase, took, result.respond.code)
+            turn.journal.decided(link.name, phase, took, result.respond.code, started)
             return state, result
         if result is None:
             continue
         for transformer, reading in made:
             held = bytearray() if link.covers and _headers(result, phase) is _headers(state, phase) else None
-            pipe.stages.append(Stage(link, transformer, reading is Reading.WATCH, held, seconds=took))
+            pipe.stages.append(Stage(link, transformer, reading is Reading.WATCH, held, seconds=took, opened=started))
         if not made:
-            turn.journal.decided(link.name, phase, took)
+            turn.journal.decided(link.name, phase, took, "continue", started)
         state = result
     return state, pipe
 

@@ -22,6 +22,7 @@ from extproc.core.release import misdirected
 from extproc.core.secret import Secret
 from extproc.core.session import NO_CHAIN, Answers, Session
 from extproc.core.state import State
+from extproc.core.trace import trace_of
 from extproc.core.verdict import Respond, deny
 from extproc.errors import Cause, ExpressionError, ProtocolError
 
@@ -113,10 +114,13 @@ class UpstreamSession:
             self._ended.add(direction)
 
     async def _request_headers(self, event: Event) -> Outcome:
+        if self.engine.traces:
+            self._journal.began, self._journal.trace = self.engine.pace.now(), trace_of(event.fields)
         papers = self.engine.passports.read(event.passport) if self.engine.passports and event.passport else None
         if papers is None:
             return self._denied(event, Denial(STRANGER, "", Phase.CONNECT))
         self._request_id = papers.request_id
+        self.engine = self.engine.of(papers.generation)
         if any(mode is not BodyMode.NONE for mode in event.configured or ()):
             refusal = deny("policy_unavailable", "Envoy's upstream filter is configured to send bodies")
             return self._denied(event, Denial(refusal, "", Phase.CONNECT))

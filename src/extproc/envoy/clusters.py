@@ -35,7 +35,7 @@ def backend_cluster(upstream: Upstream, plan: Plan) -> Json:
     where = address(Address(host=upstream.host.strip("[]"), port=upstream.port))
     cluster: dict[str, object] = {
         "name": upstream.cluster,
-        **_discovery(upstream),
+        **_discovery(upstream, plan),
         "connect_timeout": "5s",
         "per_connection_buffer_limit_bytes": plan.buffer_bytes,
         "circuit_breakers": {"thresholds": [_raised()]},
@@ -71,16 +71,19 @@ def _named(upstream: Upstream) -> Json:
     return {"filter_metadata": {NAMESPACE: {BACKEND: upstream.backend}}} if upstream.backend else {}
 
 
-def _discovery(upstream: Upstream) -> Json:
+def _discovery(upstream: Upstream, plan: Plan) -> Json:
     """All addresses that the name has now, asked again when its time to live is over. The search domains of a pod would
-    make `redis.cache` a Service of the cluster: they count only for a Backend that may be inside.
+    make `redis.cache` a Service of the cluster: they count only for a Backend that may be inside, and so does the cluster's
+    DNS where others are named, which may lead every other name to this gateway again.
     """
     if _is_ip(upstream.host):
         return {"type": "STATIC"}
     kind = "envoy.extensions.clusters.dns.v3.DnsCluster"
     cares = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
-    options = {"no_default_search_domain": not upstream.internal}
-    resolver = extension("envoy.network.dns_resolver.cares", cares, dns_resolver_options=options)
+    fields: dict[str, object] = {"dns_resolver_options": {"no_default_search_domain": not upstream.internal}}
+    if plan.resolvers and not upstream.internal:
+        fields["resolvers"] = [address(resolver) for resolver in plan.resolvers]
+    resolver = extension("envoy.network.dns_resolver.cares", cares, **fields)
     return {
         "cluster_type": extension(
             "envoy.cluster.dns",

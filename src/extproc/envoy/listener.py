@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from extproc.envoy.plan import Json, Plan
+from extproc.envoy.plan import Certificate, Json, Plan
 from extproc.envoy.processor import downstream_filter
 from extproc.envoy.replies import access_log, local_replies
 from extproc.envoy.routes import route_configuration
-from extproc.envoy.shape import address, extension
+from extproc.envoy.shape import address, extension, file
 
 HCM: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 NOBODY: Final[Json] = {"address_prefix": "255.255.255.255", "prefix_len": 32}
@@ -17,11 +17,14 @@ mean all private addresses."""
 def listener(plan: Plan) -> Json:
     """Where the workloads' requests arrive."""
     manager = extension("envoy.filters.network.http_connection_manager", HCM, **connection_manager(plan))
+    chain: dict[str, object] = {"filters": [manager]}
+    if plan.certificate:
+        chain["transport_socket"] = _tls(plan.certificate)
     return {
         "name": "egress",
         "address": address(plan.listen, mode=0o660),
         "per_connection_buffer_limit_bytes": plan.buffer_bytes,
-        "filter_chains": [{"filters": [manager]}],
+        "filter_chains": [chain],
     }
 
 
@@ -58,6 +61,18 @@ def connection_manager(plan: Plan) -> Json:
         "route_config": route_configuration(plan),
         "http_filters": [downstream_filter(plan), _router()],
     }
+
+
+def _tls(certificate: Certificate) -> Json:
+    """TLS that ends here. A workload proves who it is by its token, so no certificate is asked of it."""
+    pair = {"certificate_chain": file(certificate.cert), "private_key": file(certificate.key)}
+    context = {
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_certificates": [pair],
+    }
+    kind = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    return extension("envoy.transport_sockets.tls", kind, common_tls_context=context)
 
 
 def _router() -> Json:

@@ -20,6 +20,14 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """What the gateway shows to workloads that speak TLS to it."""
+
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """One Backend as a cluster; `tls` None means plaintext. `internal`: its name may be one of the cluster's own. `backend` is
     what its endpoints are known by (namespace/name); `upstream_pass`: it carries the upstream filter.
@@ -86,6 +94,8 @@ class VirtualHost:
 class Plan:
     """A gateway. `sockets` are those of the ext_proc server's workers, `budget` the seconds that it has for one message;
     `max_body_bytes` is the largest body that an extension reads. `trailers` says whether any trailer of a request may pass.
+    `certificate` None means plain HTTP; no `resolvers`: Backends are looked up where the machine looks up everything.
+    `namespaces` are those of dynamic metadata that the server writes beside its own.
     """
 
     gateway: str
@@ -101,6 +111,9 @@ class Plan:
     hosts: tuple[VirtualHost, ...] = ()
     system_ca: Path | None = None
     access_log: bool = True
+    namespaces: tuple[str, ...] = ()
+    certificate: Certificate | None = None
+    resolvers: tuple[Address, ...] = ()
 
     @property
     def upstream_pass(self) -> bool:

@@ -39,7 +39,7 @@ def downstream_filter(plan: Plan) -> Json:
         modes,
         request_attributes=list(REQUEST_ATTRIBUTES),
         response_attributes=list(RESPONSE_ATTRIBUTES),
-        metadata_options=_metadata(NAMESPACE, *([INTERNAL] if plan.upstream_pass else [])),
+        metadata_options=_metadata(NAMESPACE, *plan.namespaces, *([INTERNAL] if plan.upstream_pass else [])),
     )
 
 

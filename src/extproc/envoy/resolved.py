@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from extproc.envoy.bootstrap import system_ca
-from extproc.envoy.plan import Match, Plan, Retry, Rule, Tls, Upstream, VirtualHost
+from extproc.envoy.plan import Certificate, Match, Plan, Retry, Rule, Tls, Upstream, VirtualHost
 from extproc.envoy.processor import EXT_PROC
 from extproc.errors import ConfigError, Place
 from extproc.policy import matching
@@ -17,6 +17,7 @@ from extproc.policy.resolved import Entry, Resolved, ServedBackend
 from extproc.wire.listener import Listener, for_worker
 
 LOOPBACK: Final = "127.0.0.1"
+RESOLVERS: Final = Place(field="envoy.resolvers")
 
 Upstreams = Mapping[str, Upstream]
 """By namespace/name of the Backend."""
@@ -51,7 +52,26 @@ def plan_of(resolved: Resolved) -> Plan:
         upstreams=tuple(served.values()),
         hosts=hosts,
         system_ca=system_ca(),
+        namespaces=(resolved.publishing.namespace,) if resolved.publishing else (),
+        certificate=_certificate(resolved),
+        resolvers=tuple(_resolver(one) for one in settings.envoy.resolvers),
     )
+
+
+def _certificate(resolved: Resolved) -> Certificate | None:
+    tls = resolved.settings.envoy.tls
+    directory = resolved.directory.absolute()
+    return Certificate(directory / tls.cert, directory / tls.key) if tls else None
+
+
+def _resolver(text: str) -> Address:
+    """As Envoy takes a DNS server: it could ask nobody for that one's address."""
+    resolver = parse_address(text)
+    try:
+        ip_address(resolver.host)
+    except ValueError:
+        raise ConfigError(f"{text!r}: write a DNS server's address and port, such as 10.0.0.2:53", RESOLVERS) from None
+    return resolver
 
 
 def sockets(settings: ExtProcConfiguration) -> Iterator[Address]:

@@ -58,7 +58,13 @@ class Attachment:
         return self.scope is not Scope.GATEWAY if self.spec.overridable is None else self.spec.overridable
 
     def place(self, *steps: str | int) -> Place:
-        return self.origin.place(*self.steps, *steps)
+        return self.origin.place(*self.within(*steps))
+
+    def within(self, *steps: str | int) -> Steps:
+        """Where something of this extension is written."""
+        if steps[:1] == ("config",) and self.spec.raw_config is not None:
+            steps = ("rawConfig", *steps[1:])
+        return (*self.steps, *steps)
 
 
 @dataclass(slots=True)
@@ -154,7 +160,7 @@ class Attaching:
         scope: Scope,
         target: str,
     ) -> Iterator[Attachment]:
-        metadata, kind = document.model.metadata, document.model.kind
+        metadata, kind = document.model.metadata, document.kind
         for index, spec in enumerate(specs):
             steps: Steps = ("spec", "extensions", index)
             owner = f"{kind} {metadata}"

@@ -11,7 +11,7 @@ from extproc.core.link import Degraded, Link, Scope
 from extproc.core.phase import UPSTREAM_PHASES, Phase
 from extproc.errors import ConfigError, Place
 from extproc.policy.attach import Attachment
-from extproc.policy.catalog import Catalog
+from extproc.policy.catalog import Catalog, check_built
 from extproc.policy.documents import ExtProcConfiguration
 from extproc.policy.findings import Findings
 from extproc.policy.guard import Guarded, refuse_peer
@@ -26,13 +26,14 @@ LAST: Final = 2**31 - 1
 @dataclass(frozen=True, slots=True)
 class Extension:
     """An extension that is ready to run. `degraded` says why it cannot, or is empty; `needs` are the dependencies without
-    which it cannot decide.
+    which it cannot decide, `names` the variables that its expressions mention.
     """
 
     attachment: Attachment
     link: Link
     degraded: str = ""
     needs: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -77,7 +78,8 @@ class Builder:
         self._check_places(attachment, link)
         if len(self.errors.found) > before:
             return None
-        return self._served(Extension(attachment, link, needs=guarded.needs))
+        names = guarded.names | (when.names if when else frozenset())
+        return self._served(Extension(attachment, link, needs=guarded.needs, names=names))
 
     def _kind(self, attachment: Attachment) -> type[Any] | None:
         try:
@@ -104,7 +106,7 @@ class Builder:
         self.errors.add(message, attachment.place("phase"), "UnsupportedPhase")
 
     def _filter(self, attachment: Attachment, kind: type[Any], guarded: Guarded) -> Filter | None:
-        steps = (*attachment.steps, "config")
+        steps = attachment.within("config")
         try:
             config = kind.Config.model_validate(attachment.spec.config)
         except ValidationError as error:
@@ -112,6 +114,7 @@ class Builder:
             return None
         try:
             built: Filter = kind(config, self._context(attachment, guarded))
+            check_built(built, attachment.spec.type)
         except ConfigError as error:
             self.errors.add(error.message, _place(attachment, error.place), error.reason)
         except Exception as error:  # noqa: BLE001 - other people's code; its text may hold what it was given

@@ -1,6 +1,6 @@
 """Which class a type names: the built-in table, then `filters` of the configuration, then installed packages."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -12,10 +12,13 @@ from pydantic import BaseModel
 from extproc.core.phase import Phase
 from extproc.errors import ConfigError
 from extproc.policy.documents import ExtProcConfiguration
+from extproc.policy.names import KIND
 from extproc.policy.places import Errors
 from extproc.policy.read import Document
 
 ENTRY_POINTS: Final = "extproc.filters"
+MOST_SAID: Final = 300
+"""Characters of what an import raised."""
 
 
 class Catalog:
@@ -55,24 +58,45 @@ def _named(name: str, reference: str) -> type[Any]:
     if "/" not in name:
         raise ConfigError(f"{name!r} has no domain: the built-in kinds cannot be replaced; write domain/Kind:version")
     module, _, attribute = reference.partition(":")
+    return checked(_imported(reference, lambda: getattr(import_module(module), attribute)), reference)
+
+
+def _imported(reference: str, load: Callable[[], object]) -> object:
+    """What `load` gives. A module may do anything when it is imported, ending the process included.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
     try:
-        found = getattr(import_module(module), attribute)
-    except Exception as error:
-        raise ConfigError(f"{reference!r} cannot be imported: {type(error).__name__}: {error}") from error
-    return checked(found, reference)
+        return load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        said = " ".join(str(error).split())[:MOST_SAID]
+        raise ConfigError(f"{reference!r} cannot be imported: {type(error).__name__}: {said}") from error
+
+
+def installed() -> Iterator[tuple[str, type[Any] | ConfigError]]:
+    """Every type that other people's packages have here, in the order of their names: its class, or what is wrong with it."""
+    points: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        points.setdefault(point.name, []).append(point)
+    for name in sorted(points):
+        try:
+            yield name, _installed(name, tuple(points[name]))
+        except ConfigError as error:
+            yield name, error
 
 
 def _installed(name: str, found: tuple[EntryPoint, ...]) -> type[Any]:
+    if not (match := KIND.fullmatch(name)) or not match["domain"]:
+        raise ConfigError(f"{name!r} is no type of other people's: an entry point is called domain/Kind:version")
     references = sorted({point.value for point in found})
     if len(references) > 1:
         raise ConfigError(
             f"several packages are installed for {name!r} ({', '.join(references)}): name one in `filters`"
         )
-    try:
-        kind = found[0].load()
-    except Exception as error:
-        raise ConfigError(f"{references[0]!r} cannot be imported: {type(error).__name__}: {error}") from error
-    return checked(kind, references[0])
+    return checked(_imported(references[0], found[0].load), references[0])
 
 
 def checked(kind: object, reference: str) -> type[Any]:
@@ -88,6 +112,41 @@ def checked(kind: object, reference: str) -> type[Any]:
         )
     if not (isinstance(config, type) and issubclass(config, BaseModel)):
         raise ConfigError(f"{reference!r} is no filter: it has no `Config`, a pydantic model")
-    if not phases or not all(isinstance(phase, Phase) for phase in phases):
+    if config.model_config.get("extra") not in ("forbid", "allow"):
+        raise ConfigError(
+            f"{reference!r}: its `Config` would ignore a misspelt field: derive it from extproc.schema.Model, or say"
+            " extra='forbid'"
+        )
+    if not _are_phases(phases):
         raise ConfigError(f"{reference!r} is no filter: its `phases` are no set of Phase")
+    try:
+        config.model_json_schema(by_alias=True)
+    except Exception as error:
+        raise ConfigError(
+            f"{reference!r}: its `Config` has no JSON Schema ({type(error).__name__}): give the field's type a WithJsonSchema"
+        ) from error
     return kind
+
+
+def check_built(built: object, reference: str) -> None:
+    """What a filter says of itself once it is built.
+
+    Raises:
+        ConfigError: the engine could not use it.
+    """
+    room, follow_ups = (
+        getattr(built, "max_body_bytes", 1),
+        getattr(built, "follow_ups", frozenset({Phase.REQUEST_BODY})),
+    )
+    if not isinstance(room, int) or isinstance(room, bool) or room < 1:
+        raise ConfigError(f"{reference}: its `max_body_bytes` is no number of bytes")
+    if follow_ups != frozenset() and not _are_phases(follow_ups):
+        raise ConfigError(f"{reference}: its `follow_ups` are no set of Phase")
+    for attribute in ("reads", "reroutes"):
+        names: object = getattr(built, attribute, frozenset())
+        if not isinstance(names, frozenset | set) or not all(isinstance(n, str) and n == n.lower() for n in names):
+            raise ConfigError(f"{reference}: its `{attribute}` are no set of header names in lower case")
+
+
+def _are_phases(found: object) -> bool:
+    return isinstance(found, frozenset | set) and bool(found) and all(isinstance(phase, Phase) for phase in found)

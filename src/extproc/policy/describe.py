@@ -41,6 +41,8 @@ def needs(resolved: Resolved) -> dict[str, Any]:
         "maxBodyBytes": resolved.needs.max_body_bytes,
         "budget": resolved.budget,
         "upstreamClusters": upstream_clusters(resolved),
+        "routingHeaders": sorted(resolved.routing_headers),
+        "metadataNamespaces": [resolved.publishing.namespace] if resolved.publishing else [],
     }
 
 

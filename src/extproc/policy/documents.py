@@ -27,6 +27,9 @@ VERSION: Final = f"{GROUP}/v1alpha1"
 COVERED: Final = (Cause.UNAVAILABLE, Cause.TIMEOUT, Cause.UNSUPPORTED)
 """What failOpen covers unless `failOpenOn` says otherwise."""
 
+KEY: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$"
+"""A key of dynamic metadata."""
+
 Lax = Strict(strict=False)
 Priority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 Short = Annotated[Duration, Field(le=60)]
@@ -50,7 +53,7 @@ class Metadata(Model):
 
 
 class ExtensionSpec(Model):
-    """One extension, as configured."""
+    """One extension, as configured; or as the current proposal has it, with `name`, `type` and `rawConfig` alone."""
 
     name: Label
     type: TypeName
@@ -63,6 +66,17 @@ class ExtensionSpec(Model):
     when: Text | None = None
     overridable: bool | None = None
     config: dict[str, Any] = Field(default_factory=dict)
+    raw_config: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_proposed(cls, value: Any) -> Any:
+        """Which phase such an extension has is known when its type is (`extproc.policy.convert`)."""
+        if not isinstance(value, dict) or "rawConfig" not in value:
+            return value
+        if beside := sorted(set(map(str, value)) - {"name", "type", "rawConfig"}):
+            raise ValueError(f"beside `rawConfig` there are only `name` and `type`: with {beside[0]!r} write `config`")
+        return {**value, "phase": Phase.REQUEST_HEADERS}
 
     @field_validator("fail_open_on")
     @classmethod
@@ -126,11 +140,55 @@ class Listen(Model):
         return self
 
 
+class EnvoyTLS(Model):
+    """TLS that the generated listener ends. Paths are the gateway's own, relative to the document's file."""
+
+    cert: Text
+    key: Text
+
+
 class EnvoySettings(Model):
-    """For the generated Envoy configuration."""
+    """For the generated Envoy configuration. `resolvers` are the DNS servers that Backends outside of the cluster are asked
+    of: needed where the cluster's own DNS leads their names to this gateway.
+    """
 
     listen: AddressText = "127.0.0.1:10000"
     admin: AddressText = "unix:///run/extproc/envoy-admin.sock"
+    tls: EnvoyTLS | None = None
+    resolvers: Many[AddressText] = ()
+
+
+class UsageMetadata(Model):
+    """Where other filters of Envoy read how many tokens an exchange has cost, and by `limit` under which limit it is: keys of a
+    namespace of dynamic metadata. The defaults are those of Envoy AI Gateway.
+    """
+
+    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    input: Annotated[str, Field(pattern=KEY)] = "llm_input_token"
+    output: Annotated[str, Field(pattern=KEY)] = "llm_output_token"
+    total: Annotated[str, Field(pattern=KEY)] = "llm_total_token"
+    limit: Annotated[str, Field(pattern=KEY)] | None = None
+
+    @field_validator("namespace")
+    @classmethod
+    def _not_steering(cls, name: str) -> str:
+        if name.split(".")[0] in ("envoy", "extproc"):
+            raise ValueError(
+                f"{name!r} belongs to Envoy's own filters or to this server: write another one, such as io.envoy.ai_gateway"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        names = [*self.keys.values(), *([self.limit] if self.limit else [])]
+        if len(set(names)) < len(names):
+            raise ValueError("`input`, `output`, `total` and `limit` are keys of one namespace: give each its own name")
+        return self
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """By the names that extensions report under."""
+        return {"input_tokens": self.input, "output_tokens": self.output, "total_tokens": self.total}
 
 
 class ExtProcConfiguration(Model):
@@ -150,6 +208,7 @@ class ExtProcConfiguration(Model):
     identity_headers: Many[HeaderName] = ()
     request_trailers: Many[HeaderName] = ()
     upstream_pass: bool = False
+    usage_metadata: UsageMetadata | None = None
     connections: Connections = Connections()
     secret_sources: dict[Label, SecretSource] = Field(default_factory=dict)
     filters: dict[TypeName, Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]] = Field(

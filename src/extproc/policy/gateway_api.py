@@ -3,7 +3,7 @@
 Source: gateway.networking.k8s.io/v1, https://gateway-api.sigs.k8s.io/reference/spec/
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -101,6 +101,7 @@ class HTTPRouteSpec(Model):
 class HTTPRoute(Model):
     """Which requests go to which Backends."""
 
+    unimplemented: ClassVar[frozenset[str]] = UNIMPLEMENTED
     api_version: Literal["gateway.networking.k8s.io/v1"]
     kind: Literal["HTTPRoute"]
     metadata: Metadata

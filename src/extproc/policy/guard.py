@@ -1,6 +1,6 @@
 """The outside as one extension may reach it: no peer in CEL before authentication, no secret source of another namespace."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,9 @@ class Guarded:
     @property
     def dependencies(self) -> Mapping[str, Dependency]:
         return self._inner.dependencies
+
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+        return self._inner.kept(key, make)
 
     async def close(self) -> None:
         """The connections are everybody's: nothing of one extension is to be given back."""

@@ -25,9 +25,12 @@ class Origin:
     document: int
     directory: Path
     lines: Mapping[Steps, int] = field(default_factory=dict, repr=False)
+    renamed: Mapping[Steps, Steps] = field(default_factory=dict, repr=False)
+    """Where it was written, of what became a document of another shape: the longest beginning counts."""
 
     def place(self, *steps: str | int) -> Place:
         """The place of a value. One that is not there (it is missing) has the line of what should hold it."""
+        steps = self._written(steps)
         known: Steps = steps
         while known and known not in self.lines:
             known = known[:-1]
@@ -35,8 +38,15 @@ class Origin:
 
     def known(self, steps: Steps) -> Steps:
         """As many of `steps` as lead to a value that is there."""
+        steps = self._written(steps)
         while steps and steps not in self.lines:
             steps = steps[:-1]
+        return steps
+
+    def _written(self, steps: Steps) -> Steps:
+        for length in range(len(steps), 0, -1) if self.renamed else ():
+            if (there := self.renamed.get(steps[:length])) is not None:
+                return (*there, *steps[length:])
         return steps
 
 

@@ -1,6 +1,8 @@
 """A file, or a directory of files, as documents: read strictly, and with the place of every value kept."""
 
-from collections.abc import Iterator
+import os
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -8,8 +10,9 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import ValidationError
 
 from extproc.errors import ConfigError, Place
-from extproc.policy import documents, gateway_api
+from extproc.policy import documents, drafts, gateway_api
 from extproc.policy.documents import BackendDocument, EgressPolicy, ExtProcConfiguration
+from extproc.policy.drafts import PayloadProcessor, XBackendDestination
 from extproc.policy.gateway_api import HTTPRoute, ReferenceGrant
 from extproc.policy.places import Errors, Origin
 from extproc.policy.sentences import config_errors
@@ -21,6 +24,12 @@ M = TypeVar("M", bound=Model, covariant=True)
 LARGEST: Final = 8 * 1024 * 1024
 """Bytes of one file. A ConfigMap holds at most 1 MiB."""
 
+MOST_FILES: Final = 1000
+"""Files of one directory."""
+
+LARGEST_ALL: Final = 64 * 1024 * 1024
+"""Bytes of all its files together."""
+
 SUFFIXES: Final = (".yaml", ".yml")
 
 KINDS: Final[dict[tuple[str, str], type[Model]]] = {
@@ -30,6 +39,8 @@ KINDS: Final[dict[tuple[str, str], type[Model]]] = {
     (f"{gateway_api.GROUP}/v1", "HTTPRoute"): HTTPRoute,
     (f"{gateway_api.GROUP}/v1", "ReferenceGrant"): ReferenceGrant,
     (f"{gateway_api.GROUP}/v1beta1", "ReferenceGrant"): ReferenceGrant,
+    (drafts.PAYLOAD, "PayloadProcessor"): PayloadProcessor,
+    (drafts.PROTOTYPE, "XBackendDestination"): XBackendDestination,
 }
 
 
@@ -39,6 +50,12 @@ class Document(Generic[M]):
 
     model: M
     origin: Origin
+    said: str = ""
+    """The kind as it was written, if the document is one of another kind that became this one."""
+
+    @property
+    def kind(self) -> str:
+        return self.said or getattr(self.model, "kind", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +67,16 @@ class Documents:
     policies: tuple[Document[EgressPolicy], ...] = ()
     routes: tuple[Document[HTTPRoute], ...] = ()
     grants: tuple[Document[ReferenceGrant], ...] = ()
+    processors: tuple[Document[PayloadProcessor], ...] = ()
+    destinations: tuple[Document[XBackendDestination], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as it was read: its bytes, or what is wrong with it. `shown` is its path as people know it."""
+
+    shown: Path
+    content: bytes | ConfigError
 
 
 def load(path: Path) -> Documents:
@@ -58,19 +85,33 @@ def load(path: Path) -> Documents:
     Raises:
         Refused: with everything that is wrong with any of them.
     """
-    errors, found = Errors(), list[Document[Model]]()
+    return parse(path, files(path))
+
+
+def files(path: Path) -> tuple[File, ...]:
+    """The files of `path` as they are now. Nothing is waited for and nothing raised, whatever is there."""
     try:
-        files = list(_files(path))
+        return tuple(_contents(_files(path)))
     except ConfigError as error:
-        errors.extend([error])
-        files = []
-    for shown, real in files:
-        for result in _read(shown, real):
+        return (File(path, error),)
+    except OSError as error:
+        return (File(path, ConfigError(f"the directory cannot be read: {error.strerror}", Place(str(path)))),)
+
+
+def parse(path: Path, found: Sequence[File]) -> Documents:
+    """The documents of the files that were `found` at `path`.
+
+    Raises:
+        Refused: with everything that is wrong with any of them.
+    """
+    errors, read = Errors(), list[Document[Model]]()
+    for file in found:
+        for result in _read(file):
             if isinstance(result, Document):
-                found.append(result)
+                read.append(result)
             else:
                 errors.extend([result])
-    return _sorted_by_kind(path, found, errors)
+    return _sorted_by_kind(path, read, errors)
 
 
 def _files(path: Path) -> Iterator[tuple[Path, Path]]:
@@ -80,23 +121,62 @@ def _files(path: Path) -> Iterator[tuple[Path, Path]]:
     if not path.is_dir():
         yield path, path
         return
-    data = (path / "..data").resolve()
-    seen = set[Path]()
+    data = Path(os.path.realpath(path / "..data"))  # Path.resolve raises where links lead in a circle
+    seen = set[str]()
     names = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES and not file.name.startswith("."))
     if not names:
         raise ConfigError("the directory has no file *.yaml or *.yml", Place(str(path)))
+    if len(names) > MOST_FILES:
+        raise ConfigError(f"the directory has more than {MOST_FILES} files *.yaml and *.yml", Place(str(path)))
     for name in names:
         shown = path / name
         target = shown.readlink() if shown.is_symlink() else Path(name)
         real = data.joinpath(*target.parts[1:]) if target.parts[:1] == ("..data",) else shown
-        if real.resolve() not in seen:
-            seen.add(real.resolve())
+        if (place := os.path.realpath(real)) not in seen:
+            seen.add(place)
             yield shown, real
 
 
-def _read(shown: Path, real: Path) -> Iterator[Document[Model] | ConfigError]:
+def _contents(files: Iterator[tuple[Path, Path]]) -> Iterator[File]:
+    room = LARGEST_ALL
+    for shown, real in files:
+        found = content(shown, real)
+        room -= len(found) if isinstance(found, bytes) else 0
+        if room < 0:
+            found = ConfigError(
+                f"with those before it the files are larger than {LARGEST_ALL} bytes", Place(str(shown))
+            )
+            room = 0
+        yield File(shown, found)
+
+
+def content(shown: Path, real: Path) -> bytes | ConfigError:
+    """The bytes of a file, or what is wrong with it. A pipe in its place is not waited for, and no more is read than a file may
+    have.
+    """
+    place = Place(str(shown))
     try:
-        text = _text(shown, real)
+        descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ConfigError("there is no such file", place)
+    except OSError as error:
+        return ConfigError(f"the file cannot be read: {error.strerror}", place)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ConfigError("this is not a regular file", place)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            raw = file.read(LARGEST + 1)
+    except OSError as error:
+        return ConfigError(f"the file cannot be read: {error.strerror}", place)
+    finally:
+        os.close(descriptor)
+    return raw if len(raw) <= LARGEST else ConfigError(f"the file is larger than {LARGEST} bytes", place)
+
+
+def _read(file: File) -> Iterator[Document[Model] | ConfigError]:
+    shown = file.shown
+    try:
+        text = _text(file)
     except ConfigError as error:
         yield error
         return
@@ -110,16 +190,11 @@ def _read(shown: Path, real: Path) -> Iterator[Document[Model] | ConfigError]:
         yield ConfigError("the file holds no document", Place(str(shown)))
 
 
-def _text(shown: Path, real: Path) -> str:
-    place = Place(str(shown))
-    try:
-        if not real.is_file():
-            raise ConfigError("there is no such file" if not real.exists() else "this is not a regular file", place)
-        if real.stat().st_size > LARGEST:
-            raise ConfigError(f"the file is larger than {LARGEST} bytes", place)
-        raw = real.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"the file cannot be read: {error.strerror}", place) from error
+def _text(file: File) -> str:
+    """Raises: ConfigError."""
+    shown, raw = file.shown, file.content
+    if isinstance(raw, ConfigError):
+        raise raw
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -182,6 +257,8 @@ def _sorted_by_kind(path: Path, found: list[Document[Model]], errors: Errors) ->
         _of(found, EgressPolicy),
         _of(found, HTTPRoute),
         _of(found, ReferenceGrant),
+        _of(found, PayloadProcessor),
+        _of(found, XBackendDestination),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from extproc.core.link import Scope
 from extproc.errors import ConfigError, Place, Refused
+from extproc.policy import convert, rerouting
 from extproc.policy import settings as settings_checks
 from extproc.policy.attach import Attaching, Attachment
 from extproc.policy.backends import read_backends
@@ -45,6 +46,7 @@ class _Resolving:
     made: Outside | None = None
 
     def resolve(self) -> Resolved:
+        self.documents = convert.whole(self.documents, self.errors)
         document = self.documents.configuration
         settings_checks.check(self.documents, self.errors)
         backends = read_backends(self.documents.backends, document.model.gateway_namespace, self.errors, self.findings)
@@ -69,6 +71,7 @@ class _Resolving:
         document = self.documents.configuration
         catalog = Catalog(self.catalog, document, self.errors)
         builder = Builder(document.model, catalog, outside, self.errors, self.findings)
+        attachments = convert.all_placed(attachments, catalog, self.errors)
         built = [builder.build(attachment) for attachment in attachments]
         found = [extension for extension in built if extension is not None]
         wanted = [attachment for attachment in attachments if attachment.scope is Scope.GATEWAY]
@@ -120,6 +123,8 @@ class _Resolving:
             needs=Needs(),
             outside=self.made,
         )
+        rerouting.judge(resolved, self.errors)
+        self.errors.check()
         return replace(resolved, needs=needs_of([chain for _, _, chain in resolved.chains()]))
 
 

@@ -12,6 +12,7 @@ from extproc.core.message import Request
 from extproc.core.passport import Attempt, Places
 from extproc.core.peer import Backend, Route
 from extproc.core.phase import UPSTREAM_PHASES, Phase
+from extproc.core.publish import Publishing
 from extproc.core.verdict import Respond, deny
 from extproc.errors import Cause, Place
 from extproc.policy.attach import Age
@@ -24,6 +25,7 @@ from extproc.ports import Outside
 
 DEFAULT_BODY_BYTES: Final = 1024 * 1024
 NOWHERE: Final = frozenset[str]()
+NO_RULE: Final = deny("no_backend", "no rule of an HTTPRoute that lists this host matches")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,15 @@ class Rule:
                 return Selection(one.chain, self.route, one.served.backend, tries)
         return deny("backend_mismatch", f"cluster {cluster!r} is none of rule {self.index} of {self.route}")
 
+    def select_again(self, upstream: frozenset[str]) -> Selection | Respond:
+        """The same where Envoy is only about to choose: of several destinations nobody knows which it will be."""
+        if not self.destinations:
+            return deny("no_backend", f"rule {self.index} of {self.route} has no Backend")
+        if self.fallback:
+            return Selection(self.undecided, self.route, None, self.names)
+        first, tries = self.destinations[0], NOWHERE if upstream.isdisjoint(self.names) else self.names
+        return Selection(first.chain, self.route, first.served.backend if len(self.destinations) == 1 else None, tries)
+
 
 @dataclass(frozen=True, slots=True)
 class ServedRoute:
@@ -138,6 +149,8 @@ class Resolved:
     identity_headers: frozenset[str] = field(init=False)
     request_trailers: frozenset[str] = field(init=False)
     upstream: frozenset[str] = field(init=False)
+    routing_headers: frozenset[str] = field(init=False)
+    publishing: Publishing | None = field(init=False)
     _attempts: Mapping[tuple[Route | None, str], Attempt] = field(init=False, repr=False, compare=False)
     _by_link: dict[int, Extension] = field(init=False, repr=False, compare=False)
 
@@ -148,14 +161,39 @@ class Resolved:
         object.__setattr__(self, "request_trailers", frozenset(self.settings.request_trailers))
         object.__setattr__(self, "_by_link", {id(one.link): one for one in self.extensions})
         object.__setattr__(self, "upstream", frozenset(self._carriers()))
+        reroutes = frozenset(name for one in self.extensions for name in one.link.reroutes)
+        object.__setattr__(self, "routing_headers", reroutes)
+        usage = self.settings.usage_metadata
+        object.__setattr__(self, "publishing", Publishing(usage.namespace, usage.keys, usage.limit) if usage else None)
         object.__setattr__(self, "_attempts", self._all_attempts())
 
     def select(self, request: Request, cluster: str) -> Selection | Respond:
         """The chain, route and Backend of a request, or its denial (DESIGN section 3, "Which Backend")."""
+        entries = self._entries(request)
+        if entries is not None:
+            rule = _matching(entries, request)
+            return rule.select(cluster, self.upstream) if rule else NO_RULE
+        return self._by_host(request)
+
+    def select_again(self, request: Request) -> Selection | Respond:
+        """What a request meets for which Envoy chooses anew (`extproc.core.engine.Routing`)."""
+        entries = self._entries(request)
+        if entries is not None:
+            rule = _matching(entries, request)
+            return rule.select_again(self.upstream) if rule else NO_RULE
+        return self._by_host(request)
+
+    def _entries(self, request: Request) -> tuple[Entry, ...] | None:
+        """HTTPRoutes alone decide about a host that they list; as with Envoy's virtual hosts, the most specific name is
+        final.
+        """
         for pattern in patterns(request.host) if self.hosts else ():
             entries = self.hosts.get(pattern)
             if entries is not None:
-                return _by_route(entries, request, cluster, self.upstream)
+                return entries
+        return None
+
+    def _by_host(self, request: Request) -> Selection | Respond:
         served = self.by_host.get(request.host)
         if served is not None:
             name = str(served.backend)
@@ -224,14 +262,8 @@ def _left(extensions: Iterable[Extension]) -> Places:
     return Places(frozenset(headers), frozenset(query))
 
 
-def _by_route(
-    entries: tuple[Entry, ...], request: Request, cluster: str, upstream: frozenset[str]
-) -> Selection | Respond:
-    """HTTPRoutes alone decide about a host that they list; as with Envoy's virtual hosts, the most specific name is final."""
-    for entry in entries:
-        if entry.match.holds(request):
-            return entry.rule.select(cluster, upstream)
-    return deny("no_backend", "no rule of an HTTPRoute that lists this host matches")
+def _matching(entries: tuple[Entry, ...], request: Request) -> Rule | None:
+    return next((entry.rule for entry in entries if entry.match.holds(request)), None)
 
 
 def needs_of(chains: list[Chain]) -> Needs:

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from extproc.errors import ConfigError
-from extproc.policy.gateway_api import UNIMPLEMENTED, HTTPRoute
 from extproc.policy.places import Origin, Steps
 
 NOT_IMPLEMENTED: Final = "the field {!r} is not implemented: remove it"
@@ -68,9 +67,7 @@ def _translate(detail: ErrorDetails, model: type[BaseModel], origin: Origin, ste
     full = (*steps, *location)
     if kind == "extra_forbidden":
         name, known = str(location[-1]), known_fields(model, location[:-1])
-        message = (
-            NOT_IMPLEMENTED.format(name) if model is HTTPRoute and name in UNIMPLEMENTED else _unknown(name, known)
-        )
+        message = NOT_IMPLEMENTED.format(name) if name in getattr(model, "unimplemented", ()) else _unknown(name, known)
         return ConfigError(message, origin.place(*full))
     if kind != "missing":
         full = origin.known(full)

@@ -113,6 +113,7 @@ def _plain(value: Any) -> Any:
 
 
 def _who(record: Record) -> dict[str, str]:
+    traced = {"traceId": record.trace.trace_id} if record.trace else {}
     return {
         "gateway": record.gateway,
         "route": record.route,
@@ -120,6 +121,7 @@ def _who(record: Record) -> dict[str, str]:
         "namespace": record.namespace,
         "serviceAccount": record.service_account,
         "requestId": record.request_id,
+        **traced,
     }
 
 

@@ -1,14 +1,21 @@
 """Prometheus metrics, on a registry that is handed in, with a ceiling on how many series a caller can make."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.process_collector import ProcessCollector
 
+from extproc import __version__
 from extproc.core.event import Record
 from extproc.core.journal import Decision, Skip
+from extproc.core.record import used
+from extproc.ports import Dependency
+from extproc.telemetry.reached import Reached
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, which nobody reads
 
 LABELS: Final = ("gateway", "route", "backend", "namespace", "serviceAccount")
 """Of every counter; an empty value where it does not apply."""
@@ -25,8 +32,8 @@ every series that it ever saw for hours, so a caller with many names must not ma
 ENTITY: Final = re.compile(r"(?:[a-z]+\.)?([A-Z][A-Z0-9_]{0,63})")
 """How a report names a count of entities, perhaps with the part where they were; other keys are for the metadata alone."""
 
-TOKENS: Final = ("input", "output")
-"""What a report names `input_tokens` and `output_tokens`."""
+TOKENS: Final = {"input_tokens": "input", "output_tokens": "output"}
+"""What is counted of what was used; the total is their sum."""
 
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Buckets: from a filter that only looks at a header to one that waited for as long as the longest budget."""
@@ -53,14 +60,20 @@ class Tally:
 
     def __init__(self, registry: CollectorRegistry, most: int, name: str, text: str, *own: str) -> None:
         self._counter = Counter(f"extproc_{name}", text, [*own, *LABELS], registry=registry)
-        self._cap = Cap(most)
+        self._most = most
+        self._series: dict[tuple[str, ...], Counter] = {}
 
     def add(self, record: Record, *own: str, number: int = 1) -> None:
         """Count under the names of `record`; a caller beyond the ceiling is `other`."""
-        where = record.route, record.backend, record.namespace, record.service_account
-        if not self._cap.admits(*own, *where):
-            where = OTHER, OTHER, OTHER, OTHER
-        self._counter.labels(*own, record.gateway, *where).inc(number)
+        names = *own, record.gateway, record.route, record.backend, record.namespace, record.service_account
+        (self._series.get(names) or self._new(names, *own, record.gateway)).inc(number)
+
+    def _new(self, names: tuple[str, ...], *kept: str) -> Counter:
+        """The series of `names`, if there is room for it."""
+        if len(self._series) >= self._most:
+            return self._counter.labels(*kept, OTHER, OTHER, OTHER, OTHER)
+        found = self._series[names] = self._counter.labels(*names)
+        return found
 
 
 class Metrics:
@@ -68,6 +81,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry, most_series: int = MOST_SERIES) -> None:
         self._codes, self._entities = Cap(MOST_WORDS), Cap(MOST_WORDS)
+        self._known: set[str] = set()
 
         def tally(name: str, text: str, *own: str) -> Tally:
             return Tally(registry, most_series, name, text, *own)
@@ -89,27 +103,52 @@ class Metrics:
         )
         self._tokens = tally("tokens", "Tokens that answers said were used.", "kind")
         self._found = tally("entities_found", "Personal data that was found, by kind.", "entity")
+        self._bytes = tally("body_bytes", "Bytes of bodies that came to be read.", "direction")
         phases = histogram("phase_seconds", "Time that the chain took in a phase.", "phase")
         extensions = histogram(
             "extension_seconds", "Time that an extension took, the outside included.", "extension", "phase"
         )
-        up = Gauge(
-            "extproc_dependency_up",
-            "Whether a dependency answered the last question.",
-            ["dependency"],
-            registry=registry,
-        )
-        self._dependencies = cache(up.labels)
         self._phases, self._extensions = cache(phases.labels), cache(extensions.labels)
+        self._stand(registry)
+
+    def _stand(self, registry: CollectorRegistry) -> None:
+        """What is of a process, and not of its exchanges."""
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"extproc_{name}", text, labels, registry=registry)
+
+        self._up = gauge("dependency_up", "Whether a dependency answered the last question.", "dependency")
+        self._ready = gauge("ready", "Whether this process takes exchanges, and can serve all of them.")
+        self._streams = gauge("streams", "Streams that are open: exchanges, and tries of them.")
+        gauge("build_info", "1, for the version that runs.", "version").labels(__version__).set(1)
+        self._reached = Reached(registry)
+        ProcessCollector(registry=registry)
+
+    def standing(self, ready: Callable[[], bool], streams: Callable[[], int]) -> None:
+        """Who to ask, with each reading, whether this process is ready and how many streams are open."""
+        self._ready.set_function(ready)
+        self._streams.set_function(streams)
+
+    def follow(self, dependencies: Mapping[str, Dependency], caching: Iterable[object]) -> None:
+        """These are the dependencies from now on, and the things that may have caches; see `Reached`."""
+        self._reached.follow(dependencies, caching)
+        for name in self._known - dependencies.keys():
+            self._up.remove(name)
+        self._known &= dependencies.keys()
 
     def dependency(self, name: str, up: bool) -> None:
         """What the last question to a dependency found out."""
-        self._dependencies(name).set(up)
+        self._known.add(name)
+        self._up.labels(name).set(up)
 
     def count(self, record: Record) -> None:
         """One exchange that has ended; or one try of it, whose exchange is counted by itself."""
         (self._tries if record.is_try else self._requests).add(record)
         self._time(record)
+        if record.request_bytes:
+            self._bytes.add(record, "request", number=record.request_bytes)
+        if record.response_bytes:
+            self._bytes.add(record, "response", number=record.response_bytes)
         if record.failure:
             self._failures.add(record, record.extension, record.failure)
         elif record.code:
@@ -120,17 +159,14 @@ class Metrics:
             self._unsettled.add(record, skip.extension, skip.cause)
         for report in record.reports.values():
             self._count_entities(record, report)
-            self._count_tokens(record, report)
+        for name, number in used(record.reports).items() if record.reports else ():
+            if kind := TOKENS.get(name):
+                self._tokens.add(record, kind, number=number)
 
     def _count_entities(self, record: Record, report: Mapping[str, int | str]) -> None:
         for key, found in report.items():
             if isinstance(found, int) and found > 0 and (named := ENTITY.fullmatch(key)):
                 self._found.add(record, named[1] if self._entities.admits(named[1]) else OTHER, number=found)
-
-    def _count_tokens(self, record: Record, report: Mapping[str, int | str]) -> None:
-        for kind in TOKENS:
-            if isinstance(used := report.get(f"{kind}_tokens"), int) and used > 0:
-                self._tokens.add(record, kind, number=used)
 
     def _time(self, record: Record) -> None:
         """How long each extension took, and all of a phase together."""

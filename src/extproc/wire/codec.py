@@ -17,6 +17,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from extproc.core.event import BodyMode, Event, Modes, Outcome
 from extproc.core.headers import FIELD_VALUE, HeaderChange, Headers
 from extproc.core.phase import Direction, Part
+from extproc.core.publish import SHARED
 from extproc.core.secret import Secret, unseal, unseal_core
 from extproc.core.state import check_headers
 from extproc.core.verdict import Respond
@@ -166,7 +167,9 @@ def _text(value: Value) -> str | None:
 def _metadata(document: bytes) -> Struct:
     """The struct of a JSON document. Exchanges of one kind have the same, and protobuf is slow to build one."""
     found = Struct()
-    found.update({NAMESPACE: orjson.loads(document)})
+    ours = orjson.loads(document)
+    beside = ours.pop(SHARED, {})
+    found.update({**beside, NAMESPACE: ours})
     return found
 
 
@@ -194,6 +197,8 @@ def _override(mode: ProcessingMode, modes: Modes) -> None:
 
 def _common(common: CommonResponse, outcome: Outcome) -> None:
     _mutate(common, outcome.change, outcome.direction)
+    if outcome.reroute:
+        common.clear_route_cache = True
     if outcome.path is not None:
         _set(common.header_mutation, ":path", (_target(outcome.path, outcome.hidden_query),), Direction.REQUEST)
     elif outcome.hidden_query:

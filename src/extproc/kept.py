@@ -1,0 +1,89 @@
+"""What outlives a configuration: the counters in memory, the clients of dependencies, and caches. A configuration borrows what
+it wants under a key that says all that it is made from; so the next one that wants the same goes on with it.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Final, TypeVar
+
+from extproc.adapters.memory import Counters
+
+T = TypeVar("T")
+Close = Callable[[Any], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Entry:
+    value: Any
+    close: Close | None
+    borrowers: int = 0
+
+
+class Kept:
+    """Of one process. A configuration may borrow in a thread, while those before it give back in the event loop."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        """`now` gives Unix seconds."""
+        self.now: Final = now
+        self.memory: Final = Counters(steady(now))
+        self._entries: dict[Hashable, _Entry] = {}
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def lease(self) -> "Lease":
+        """For one configuration."""
+        return Lease(self)
+
+    def take(self, key: Hashable, make: Callable[[], T], close: Close | None) -> T:
+        """What is there under `key`, or what `make` makes. Each take wants one `give_back`."""
+        with self._lock:  # in one step: between two of them the last borrower could give it back, and close it
+            if entry := self._entries.get(key):
+                entry.borrowers += 1
+                found: T = entry.value
+                return found
+        made = make()  # not under the lock: it may borrow what it needs; and nobody else borrows meanwhile
+        with self._lock:
+            self._entries[key] = _Entry(made, close, 1)
+        return made
+
+    async def give_back(self, key: Hashable) -> None:
+        """The last one to give it back closes it."""
+        with self._lock:
+            entry = self._entries[key]
+            entry.borrowers -= 1
+            if entry.borrowers:
+                return
+            del self._entries[key]
+        if entry.close:
+            await entry.close(entry.value)
+
+
+@dataclass(slots=True)
+class Lease:
+    """What one configuration has borrowed."""
+
+    kept: Kept
+    _keys: dict[Hashable, Any] = field(default_factory=dict)
+
+    def get(self, key: Hashable, make: Callable[[], T], close: Close | None = None) -> T:
+        """What is kept under `key`; it is made if nobody has it, and given to `close` when nobody has it any more."""
+        if key not in self._keys:
+            self._keys[key] = self.kept.take(key, make, close)
+        found: T = self._keys[key]
+        return found
+
+    async def end(self) -> None:
+        """Give everything back, the last first: what was borrowed later may need what was borrowed before."""
+        while self._keys:
+            key, _ = self._keys.popitem()
+            await self.kept.give_back(key)
+
+
+def steady(now: Callable[[], float], ticks: Callable[[], float] = time.monotonic) -> Callable[[], float]:
+    """A clock that begins at `now` and is never set: what a limit counts by must not jump."""
+    offset = now() - ticks()
+    return lambda: ticks() + offset

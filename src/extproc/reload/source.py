@@ -1,0 +1,131 @@
+"""Where a process has its configuration from; and one that came from there."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from extproc.compose import resolved_with
+from extproc.envoy.plan import Plan
+from extproc.envoy.resolved import plan_of
+from extproc.errors import ConfigError, ExtprocError, Place, Refused
+from extproc.kept import Kept, Lease
+from extproc.outside import Connected
+from extproc.policy.documents import ExtProcConfiguration
+from extproc.policy.places import Origin
+from extproc.policy.read import parse
+from extproc.policy.resolved import Resolved
+from extproc.reload.snapshot import Look, Snapshot, name, reread, snapshot
+from extproc.tether import snapshot_file
+
+log = structlog.get_logger("extproc.reload")
+
+FIXED: Final = ("gateway", "listen", "workers", "admin")
+"""Fields of the ExtProcConfiguration that a process has for its whole life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that was accepted. `name` says all that it was made from: `snapshot`, and the files of `looks`. `hash` is
+    to be shown, so it says the snapshot alone: tokens are in the files. `plan` is that of a generated Envoy configuration, if
+    there can be one. `lease` is what its outside has borrowed.
+    """
+
+    source: "Source" = field(repr=False)
+    resolved: Resolved
+    snapshot: Snapshot
+    looks: Mapping[Path, Look]
+    name: str
+    hash: str
+    lease: Lease = field(repr=False)
+    plan: Plan | None = field(default=None, repr=False)
+
+
+class Declined(ExtprocError):
+    """A configuration that is refused: everything that is wrong with it, and the files that were looked at until then."""
+
+    def __init__(self, errors: tuple[ConfigError, ...], looks: Mapping[Path, Look], lease: Lease) -> None:
+        super().__init__("\n".join(map(str, errors)))
+        self.errors, self.looks, self.lease = errors, looks, lease
+
+
+class Source:
+    """A path, and `settings` that count instead of its own (as `configure` takes them). All that outlives one configuration of
+    this process is in `kept`.
+    """
+
+    def __init__(self, path: Path, **settings: Any) -> None:
+        self.path, self.settings, self.kept = path, settings, Kept()
+
+    def start(self) -> Loaded:
+        """The first configuration: what is there now, or what a parent gives to all its workers. Raises: Refused."""
+        given = snapshot_file()
+        try:
+            return self.load(reread(given.read_bytes()) if given else snapshot(self.path))
+        except Declined as declined:
+            raise Refused(list(declined.errors)) from None
+
+    def load(self, found: Snapshot, running: Loaded | None = None) -> Loaded:
+        """The configuration that was `found`, judged as at a start; and whether a process that was started with `running` can
+        take it over. It may run in a thread.
+
+        Raises:
+            Declined: and the lease is to be ended.
+        """
+        lease, looks = self.kept.lease(), dict[Path, Look]()
+        try:
+            return self._load(found, running, lease, looks)
+        except Refused as refused:
+            errors = refused.errors
+        except ConfigError as error:
+            errors = (error,)
+        except Exception as error:
+            if running is None:
+                raise
+            log.exception("load_failed")
+            what = f"it could not be loaded: a defect, {type(error).__name__}"
+            errors = (ConfigError(what, Place(str(found.path))),)
+        raise Declined(errors, looks, lease)
+
+    def _load(self, found: Snapshot, running: Loaded | None, lease: Lease, looks: dict[Path, Look]) -> Loaded:
+        """Raises: Refused, ConfigError."""
+
+        def outside(settings: ExtProcConfiguration, directory: Path) -> Connected:
+            return Connected(settings, directory, self.kept.now, lease, looks)
+
+        documents = parse(found.path, found.files)
+        resolved = resolved_with(documents, self.settings, outside)
+        origin = documents.configuration.origin
+        if errors := list(_beyond(running.resolved, resolved, origin)) if running else []:
+            raise Refused(errors)
+        return Loaded(self, resolved, found, looks, name(found, looks), name(found, {}), lease, _plan(resolved))
+
+
+def _beyond(running: Resolved, wanted: Resolved, origin: Origin) -> Iterator[ConfigError]:
+    """What a running process cannot take over. The whole is refused then: of a half there would be no file that says it, and
+    the next start would make something else.
+    """
+    for field_name in FIXED:
+        if getattr(running.settings, field_name) != getattr(wanted.settings, field_name):
+            yield ConfigError(
+                f"`{field_name}` cannot change while the server runs: restart it for this configuration, or undo this",
+                origin.place(field_name),
+                "RestartNeeded",
+            )
+    most, more = running.needs.max_body_bytes, wanted.needs.max_body_bytes
+    if more > most:
+        yield ConfigError(
+            f"an extension reads bodies of up to {more} bytes, and the server was started for {most}: restart it for this"
+            " configuration, or lower the `maxBodyBytes`",
+            origin.place(),
+            "RestartNeeded",
+        )
+
+
+def _plan(resolved: Resolved) -> Plan | None:
+    try:
+        return plan_of(resolved)
+    except ConfigError:
+        return None  # it wants an Envoy that is configured by hand

@@ -1,0 +1,119 @@
+"""The model's name as a header: where it is read, and what two readers could read differently."""
+
+import gzip
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.errors import Cause, TooLarge
+from extproc.testing import body, chain, context, exchange, go_on, headers, immediate, link, play, run
+from extproc_filters.model_router import ModelRouter, ModelRouterConfig, header_name
+
+JSON = {"content-type": "application/json"}
+NAME = "x-gateway-model-name"
+
+
+def router(**config: Any) -> ModelRouter:
+    return ModelRouter(ModelRouterConfig.model_validate(config), context())
+
+
+def asked(
+    sent: bytes, *, path: str = "/v1/chat/completions", fields: dict[str, str] | None = None, **config: Any
+) -> Any:
+    """The answer to the body."""
+    return play(chain(router(**config)), headers(JSON if fields is None else fields, path=path), body(sent))[-1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "model"),
+    [
+        (b'{"model": "gpt-4o-mini", "messages": [{"model": "inner"}]}', "gpt-4o-mini"),
+        (b' {"max_tokens": 1, "model":"claude-3-5-sonnet@20240620"}', "claude-3-5-sonnet@20240620"),
+        (b'{"mod\\u0065l": "escaped"}', "escaped"),
+        (b'{"Model": "in-go"}', "in-go"),
+    ],
+)
+def test_the_model_of_a_body(sent: bytes, model: str) -> None:
+    assert asked(sent) == go_on(set={NAME: model}, reroute=True)
+    assert asked(sent, fields={"content-type": "text/plain"}) == go_on(set={NAME: model}, reroute=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse", "gemini-2.0-flash"),
+        ("/v1/projects/p/locations/l/publishers/google/models/gemini-pro:generateContent", "gemini-pro"),
+    ],
+)
+def test_the_model_of_a_path_counts_before_that_of_a_body(path: str, model: str) -> None:
+    assert asked(b'{"model": "other"}', path=path) == go_on(set={NAME: model}, reroute=True)
+
+
+@pytest.mark.parametrize("sent", [b"", b"   ", b'{"messages": []}', b'{"model": null}'])
+def test_no_model_is_no_header(sent: bytes) -> None:
+    assert asked(sent) == go_on()
+
+
+def test_what_a_caller_sent_counts_for_nothing() -> None:
+    spoofed = headers(JSON, x_gateway_model_name="big")
+    assert play(chain(router()), spoofed, body(b"{}")) == [go_on(removed={NAME}, reroute=True), go_on()]
+    ended = headers(x_gateway_model_name="big", method="GET", end=True)
+    assert play(chain(router()), ended) == [go_on(removed={NAME}, reroute=True)]
+
+
+def test_where_the_route_stays_a_callers_header_goes_too() -> None:
+    stays = chain(router(clearRouteCache=False, header="X-Model"))
+    assert play(stays, headers(JSON, x_model="big"), body(b"{}"))[1] == go_on(removed={"x-model"})
+    assert play(stays, headers(JSON, x_model="big"), body(b'{"model": "m"}'))[1] == go_on(set={"x-model": "m"})
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b'{"model": "a", "model": "a"}', b'{"model": "a", "MODEL": "b"}', b'{"model": ["a"]}', b'{"model": {"a": 1}}',
+        b'{"model": 5}', b'{"model": ""}', b'{"model": "a b"}', b'{"model": "a\\r\\nx: y"}', b'{"model": "caf\\u00e9"}',
+        b'{"model": "\\ud800"}', b'{"model": "\xff"}', b'{"model": "' + b"x" * 257 + b'"}', b'{"model": "a"',
+        b'{"model": "a"} {"model": "b"}', b"[]", b"5", b"{" + b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_malformed(sent: bytes) -> None:
+    assert asked(sent) == immediate(400, "body_malformed")
+
+
+def test_what_does_not_say_json_is_no_concern() -> None:
+    assert asked(b"--boundary\r\n", fields={"content-type": "multipart/form-data"}) == go_on()
+
+
+def test_an_encoded_body_is_read_up_to_its_limit() -> None:
+    fields = {**JSON, "content-encoding": "gzip"}
+    assert asked(gzip.compress(b'{"model": "m"}'), fields=fields) == go_on(set={NAME: "m"}, reroute=True)
+    bomb = gzip.compress(b'{"x": "' + b"a" * 3_000_000 + b'"}')
+    assert asked(bomb, fields=fields) == immediate(413, "body_too_large")
+    assert asked(b"no gzip", fields=fields) == immediate(400, "body_malformed")
+    assert asked(gzip.compress(b'{"model": "m"}')[:-4], fields=fields) == immediate(400, "body_malformed")
+    assert asked(b"{}", fields={**JSON, "content-encoding": "zstd"}) == immediate(400, "body_malformed")
+
+
+def test_a_large_body_is_too_large() -> None:
+    with pytest.raises(TooLarge):
+        run(router(maxBodyBytes=10).decide(None, exchange(body=b'{"model": "m"}', headers=JSON)))  # type: ignore[arg-type]
+
+
+def test_a_failure_that_is_open_leaves_no_header() -> None:
+    opened = link(router(), fail_open=[Cause.MALFORMED])
+    answers = play(chain(opened), headers(JSON, x_gateway_model_name="big"), body(b'{"model": 5}'))
+    assert answers == [go_on(removed={NAME}, reroute=True), go_on()]
+
+
+@pytest.mark.parametrize("name", ["Host", "x-envoy-a", "x-extproc-a", "a b", ":path", ""])
+def test_headers_that_no_filter_sets(name: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        header_name(name)
+
+
+@given(st.binary(max_size=60))
+def test_any_body_is_answered(sent: bytes) -> None:
+    answer = asked(b'{"model":' + sent)
+    assert answer == immediate(400, "body_malformed") or getattr(answer, "body", None) is None

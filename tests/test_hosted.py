@@ -1,0 +1,28 @@
+"""The server inside an Envoy that nobody keeps: it follows its configuration by itself."""
+
+import asyncio
+from pathlib import Path
+
+from extproc.hosted import RELOAD, Process
+from extproc.reload.source import Source
+from tests.e2e.gateway import quota
+from tests.reload.making import write
+
+
+async def test_whoever_can_reach_the_control_socket_can_have_it_read(tmp_path: Path) -> None:
+    control = tmp_path / "control.sock"
+    process = Process(Source(write(tmp_path)).start(), 0, control, inside=True, tied=None)
+    await process.start()
+    while not process.worker.ready:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0)
+    write(tmp_path, quota(5))
+    reader, writer = await asyncio.open_unix_connection(control)
+    writer.write(RELOAD)
+    assert await reader.read() == b""
+    writer.close()
+    async with asyncio.timeout(20):
+        while process.worker.condition.generation == 1:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+    assert process.worker.ready
+    assert process.worker.condition.status()["problem"] == []
+    await process.stop()
