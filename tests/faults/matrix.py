@@ -136,7 +136,7 @@ explains the causes and the codes.
   the `budget`, or that of the connection (which is shorter).
 - **the destination gets** is what arrived at the upstream. The workload's own token never did, in any row.
 - Each skip was also seen in the server's log and in Envoy's access log (dynamic metadata `extproc.skipped`).
-- `interrupted` has no row: no extension of this version transforms a stream.
+- `interrupted` has no row: it ends an answer that has begun, which the client sees as a stream that breaks off.
 - When a fault was over, the next requests were answered 200 again within {recovery:g} s, without a restart of anything of ours.
 """
 

@@ -1,0 +1,1 @@
+"""What the documentation is built and kept true with; no part of the program."""
