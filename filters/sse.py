@@ -167,9 +167,11 @@ def event(data: bytes, like: Event) -> bytes:
 
 
 def _ended(line: tuple[bytes, bytes], following: tuple[bytes, bytes]) -> bytes:
-    """A line with its end. A carriage return and the line feed of an empty line would be one end, not two."""
-    merges = line[1] == b"\r" and following == (b"", b"\n")
-    return line[0] + (b"\n" if merges else line[1])
+    """A line with its end: that of the empty line behind it, where the two together could be read as something else. A
+    carriage return and a line feed would be one end, not two.
+    """
+    mixed = following in ((b"", b"\n"), (b"", b"\r\n")) and line[1] != b"\r\n"
+    return line[0] + (following[1] if mixed else line[1])
 
 
 def _without_bom(like: Event) -> bytes:

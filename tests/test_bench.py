@@ -144,7 +144,7 @@ async def test_the_reader_sees_each_event_of_the_upstream() -> None:
 def test_what_we_are_compared_with_answers_as_we_do(leg: Leg) -> None:
     if leg is GO_HEADER and (sentence := missing(BASELINE)):
         pytest.skip(sentence)
-    with alone(leg) as server, alone(header(Server.GRPCIO)) as ours:
+    with alone(leg) as server, alone(header(Server.HTTP2)) as ours:
         theirs, own = converse(server.socket, server.data), converse(ours.socket, ours.data)
     assert [each.WhichOneof("response") for each in theirs] == ["request_headers", "request_body"]
     assert theirs[0].mode_override.response_header_mode == own[0].mode_override.response_header_mode
@@ -155,7 +155,7 @@ def test_what_we_are_compared_with_answers_as_we_do(leg: Leg) -> None:
 
 def test_a_conversation_that_is_refused_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.direct.conversation", lambda *_, **__: conversation(b"{", buffered=False))
-    with pytest.raises(RuntimeError, match="refused with 503"), alone(Leg(Server.GRPCIO, "four filters", "four")):
+    with pytest.raises(RuntimeError, match="refused with 503"), alone(Leg(Server.HTTP2, "four filters", "four")):
         pass
 
 
@@ -219,7 +219,7 @@ def test_targets_are_compared_with_go_and_with_a_constant() -> None:
 
 def measured() -> Measured:
     """As if each leg had been a little slower than the one before."""
-    legs: list[Leg | None] = [None, *every((Server.GRPCIO, Server.INSIDE), whole=True)]
+    legs: list[Leg | None] = [None, *every((Server.HTTP2, Server.INSIDE), whole=True)]
     rounds = {
         leg: Round(Load(1000.0 / (1 + number), 1, 2, 3, 100, 0), Spent(number, 10, 0), 1 / (1 + number))
         for number, leg in enumerate(legs)
@@ -238,7 +238,7 @@ def test_the_report_has_every_leg_and_the_picture_too() -> None:
     report = Report([of_closed(found), of_steady(found)], plot.svg(found))
     text = markdown(report, "now", 60, "today")
     drawn = "".join(ET.fromstring(report.picture or "").itertext())
-    for leg in every((Server.GRPCIO, Server.INSIDE), whole=True):
+    for leg in every((Server.HTTP2, Server.INSIDE), whole=True):
         assert leg.name in text
         assert leg.name in drawn
     assert "![" in text
