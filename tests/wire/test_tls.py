@@ -1,20 +1,30 @@
 """TCP with mutual TLS: only a client whose certificate has an allowed name is served."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 import structlog
+import uvloop
 
+from extproc.wire.http2 import door
+from extproc.wire.http2.frames import PREFACE
 from extproc.wire.http2.server import Server
 from extproc.wire.listener import Listener, Tls
+from extproc.wire.tls import Certificates
 
 from .certificates import Authority
 from .conftest import chain_of, engine_of, go_on, headers, play, stream
 
+PING = b"\0\0\x08\6\0\0\0\0\0abcdefgh"
 ALLOWED = ("gateway.example", "spiffe://cluster/ns/egress/sa/envoy")
 
 
@@ -84,8 +94,10 @@ async def test_a_common_name_counts_for_nothing_nor_does_a_name_of_the_wrong_kin
 async def test_without_a_certificate_of_ours_there_is_no_connection(folder: Path, free_port: int, kind: str) -> None:
     other = Authority(folder, "other")
     pair = None if kind == "none" else other.issue("client", dns=ALLOWED[:1])
-    async with secured(folder, free_port) as authority, dial(free_port, authority, pair) as channel:
-        assert await refused_with(channel) is grpc.StatusCode.UNAVAILABLE
+    with structlog.testing.capture_logs() as logs:
+        async with secured(folder, free_port) as authority, dial(free_port, authority, pair) as channel:
+            assert await refused_with(channel) is grpc.StatusCode.UNAVAILABLE
+    assert "handshake_failed" in [log["event"] for log in logs]
 
 
 async def test_plain_text_is_refused(folder: Path, free_port: int) -> None:
@@ -106,3 +118,112 @@ async def test_renewed_files_are_used_and_broken_ones_are_not(folder: Path, free
         after.path.replace(before.path)
         async with dial(free_port, before, new) as channel:
             await play(channel, headers())
+
+
+async def test_a_broken_file_is_told_of_once_and_read_again_when_it_changes(folder: Path) -> None:
+    authority = Authority(folder, "ours")
+    cert, key = authority.issue("server", dns=["localhost"])
+    certificates, good = Certificates(Tls(cert, key, authority.path, ALLOWED)), key.read_bytes()
+    first = certificates.context()
+    key.write_text("half written")
+    with structlog.testing.capture_logs() as logs:
+        assert {certificates.context() for _ in range(50)} == {first}
+    assert len(logs) == 1
+    key.write_bytes(good)
+    assert certificates.context() is not first
+    key.unlink()
+    with structlog.testing.capture_logs() as logs:
+        certificates.context()
+    assert len(logs) == 1
+
+
+# --- those who knock ----------------------------------------------------------------------------------------------------
+
+LOOPS = pytest.mark.parametrize("loop", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+Loop = Callable[[Any], None]
+
+
+def knock(port: int) -> socket.socket:
+    """A connection that says nothing."""
+    return socket.create_connection(("127.0.0.1", port))
+
+
+def blunt(port: int) -> None:
+    """A connection that is reset at once."""
+    with knock(port) as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):
+            made.send(b"\x16\x03\x01")
+
+
+def context_of(authority: Authority) -> ssl.SSLContext:
+    made = ssl.create_default_context(cafile=str(authority.path))
+    made.load_cert_chain(*authority.issue("client", dns=ALLOWED[:1]))
+    made.set_alpn_protocols(["h2"])
+    return made
+
+
+def greeted(port: int, context: ssl.SSLContext) -> bytes:
+    """The head of the first frame, from a thread: what the server hears comes whenever it comes."""
+    with context.wrap_socket(knock(port), server_hostname="localhost") as made:
+        return made.recv(9)
+
+
+@LOOPS
+def test_no_handshake_is_lost(folder: Path, free_port: int, loop: Loop) -> None:
+    """Under uvloop `start_tls` loses what came before it, now and then."""
+
+    async def play() -> None:
+        async with secured(folder, free_port) as authority:
+            context = context_of(authority)
+            for _ in range(30):
+                heard = await asyncio.wait_for(asyncio.to_thread(greeted, free_port, context), 5)
+                assert heard[3:4] == b"\4"  # SETTINGS, at once
+
+    loop(play())
+
+
+@LOOPS
+def test_those_who_knock_and_go_leave_nothing_and_do_not_keep_the_server(
+    folder: Path, free_port: int, loop: Loop
+) -> None:
+    async def play() -> None:
+        broken: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+        async with secured(folder, free_port) as authority:
+            context = context_of(authority)
+            for _ in range(20):
+                await asyncio.to_thread(blunt, free_port)
+            silent = await asyncio.to_thread(knock, free_port)
+            await asyncio.to_thread(greeted, free_port, context)
+            before = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - before < 2 * door.LINGER
+        silent.close()
+        assert broken == []
+        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+    loop(play())
+
+
+@LOOPS
+def test_strangers_make_room_for_clients_and_clients_do_not_for_strangers(
+    folder: Path, free_port: int, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "MOST_CONNECTIONS", 3)
+
+    async def play() -> None:
+        async with secured(folder, free_port) as authority:
+            client = context_of(authority)
+            reader, writer = await asyncio.open_connection("localhost", free_port, ssl=client)
+            writer.write(PREFACE)
+            assert await reader.readexactly(9)
+            silent = [await asyncio.to_thread(knock, free_port) for _ in range(9)]
+            await asyncio.to_thread(greeted, free_port, client)
+            writer.write(PING)
+            while PING[9:] not in await reader.read(1000):
+                assert not reader.at_eof()
+            writer.close()
+            for each in silent:
+                each.close()
+
+    loop(play())

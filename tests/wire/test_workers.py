@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from extproc.workers import ENDED, KEY, REFUSED, TETHER, Crew, Patience, shared_key, tether
+from extproc.tether import KEY, TETHER, shared_key, tether
+from extproc.workers import ENDED, REFUSED, Crew, Patience
 
 HERE = Path(__file__).parent
 

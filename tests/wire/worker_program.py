@@ -9,7 +9,7 @@ import threading
 from hashlib import sha256
 from pathlib import Path
 
-from extproc.workers import KEY, shared_key, tether
+from extproc.tether import KEY, shared_key, tether
 
 
 def main(folder: Path, index: str, deed: str) -> None:

@@ -50,6 +50,12 @@ class Listener:
         """The path of a Unix socket, or None."""
         return Path(self.address.removeprefix(UNIX)) if self.address.startswith(UNIX) else None
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """Host and port, where it is no socket."""
+        host, _, port = self.address.rpartition(":")
+        return host.strip("[]"), int(port)
+
 
 def check(listener: Listener) -> None:
     """Judge what is written, without looking at the machine.

@@ -3,12 +3,14 @@ with a certificate of an allowed name are served.
 """
 
 import ssl
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from extproc.errors import ConfigError
 from extproc.wire.listener import Tls, check_files
+from extproc.wire.seldom import Seldom
 from extproc.wire.status import Ended, Status
 
 log = structlog.get_logger("extproc.wire")
@@ -18,7 +20,7 @@ KINDS: Final = {"DNS": False, "URI": True}
 
 
 class Certificates:
-    """The files of one listener, and what they looked like when they were last good.
+    """The files of one listener, and what they looked like when they were last read.
 
     Raises:
         ConfigError: the files are not usable now. Later that is only logged, and the last good ones stay.
@@ -31,31 +33,41 @@ class Certificates:
 
     def context(self) -> ssl.SSLContext:
         """For a handshake that begins now."""
-        try:
-            if (seen := self._look()) != self._seen:
-                self._context, self._seen = _context(self._tls), seen
-        except ConfigError as error:
-            log.error("certificate_not_renewed", error=str(error))  # noqa: TRY400 - the place says all, a traceback nothing
+        seen = self._look()
+        if seen != self._seen:
+            self._seen = seen
+            try:
+                self._context = _context(self._tls)
+            except (
+                ConfigError,
+                OSError,
+            ) as error:  # said once, until they look different again: anybody may begin handshakes
+                log.error("certificate_not_renewed", error=str(error))  # noqa: TRY400 - the place says all, a traceback nothing
         return self._context
 
     def _look(self) -> tuple[object, ...]:
-        try:
-            found = [path.stat() for path in (self._tls.cert, self._tls.key, self._tls.client_ca)]
-        except OSError as error:
-            raise ConfigError(f"{error.filename}: {error.strerror}") from None
-        return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in found)
+        """Different when a file, or who may read it, is."""
+        return tuple(_seen(path) for path in (self._tls.cert, self._tls.key, self._tls.client_ca))
 
 
-def admitted(certificate: dict[str, Any] | None, allowed: frozenset[str]) -> Ended | None:
+def admitted(certificate: dict[str, Any] | None, allowed: frozenset[str], told: Seldom) -> Ended | None:
     """What a client is refused with, unless its certificate has a name out of `allowed`. It was verified in the handshake."""
     found = (certificate or {}).get("subjectAltName", ())
     names = {name for kind, name in found if kind in KINDS and (":" in name) is KINDS[kind]}
     if not names:
         return Ended(Status.UNAUTHENTICATED, "a client certificate with a DNS or URI name is required")
     if not names & allowed:
-        log.warning("client_refused", names=sorted(names))
+        told.warning("client_refused", names=sorted(names))
         return Ended(Status.PERMISSION_DENIED, "this client may not connect")
     return None
+
+
+def _seen(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError as error:
+        return error.errno
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _context(tls: Tls) -> ssl.SSLContext:

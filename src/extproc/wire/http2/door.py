@@ -2,20 +2,18 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from extproc.errors import ConfigError
-from extproc.wire.http2.connection import PATIENCE, Connection, Serve
-from extproc.wire.http2.stream import Stream
+from extproc.wire.http2.connection import Connection, Serve
+from extproc.wire.http2.gate import Gate, Guarded
 from extproc.wire.listener import SOCKET_MODE, Listener, claim
-from extproc.wire.status import Ended
-from extproc.wire.tls import Certificates, admitted
+from extproc.wire.seldom import Seldom
+from extproc.wire.tls import Certificates
 
 MOST_CONNECTIONS: Final = 1024
 """At once: an Envoy has one for each of its threads."""
-
 
 LINGER: Final = 0.5
 """Seconds for the last bytes of a connection."""
@@ -26,8 +24,9 @@ class Door:
 
     def __init__(self, listener: Listener, serve: Serve, limit: int) -> None:
         self._listener, self._serve, self._limit = listener, serve, limit
-        self._connections: set[Connection] = set()
-        self._server: asyncio.Server | None = None
+        self._connections: dict[Connection, None] = {}
+        self._server: asyncio.Server | Gate | None = None
+        self._log = Seldom()
 
     async def open(self) -> None:
         """Bind. A socket is never open to more than SOCKET_MODE, not even for a moment.
@@ -41,10 +40,10 @@ class Door:
         try:
             if path := self._listener.socket:
                 self._server = await loop.create_unix_server(self._plain, path)
+            elif tls:
+                self._server = Gate(self._listener.place, self._guarded, Certificates(tls), self._log)
             else:
-                host, _, port = self._listener.address.rpartition(":")
-                made = _secured(self, Certificates(tls), frozenset(tls.allowed_clients)) if tls else self._plain
-                self._server = await loop.create_server(made, host.strip("[]"), int(port))
+                self._server = await loop.create_server(self._plain, *self._listener.place)
         except OSError:
             address = self._listener.address
             raise ConfigError(f"cannot listen on {address}: it is taken, or not ours to use") from None
@@ -52,7 +51,7 @@ class Door:
             os.umask(before)
 
     def finish(self) -> None:
-        """Take no more connections, and no more calls on those that there are; each closes when its calls have ended."""
+        """Take no more connections, and ask those that there are to begin no more calls."""
         if self._server is None:
             return
         self._server.close()
@@ -61,26 +60,25 @@ class Door:
         for connection in list(self._connections):
             connection.finish()
 
+    async def part(self) -> None:
+        """Take no more calls, once the clients have heard of it, or could have."""
+        if self._connections:
+            await asyncio.wait([each.parted for each in self._connections], timeout=LINGER)
+        for connection in list(self._connections):
+            connection.part()
+
     async def close(self, *, politely: bool) -> None:
         """End what is still open. `politely`: clients that were told to go may do so by themselves, which saves them from
         taking the last answers for lost. Who does not read what is on its way to it is not waited for.
         """
         if politely:
             await self._emptied()
-        for end in (Connection.close, Connection.abort):
-            for connection in list(self._connections):
-                end(connection)
-            await self._emptied()
-
-    def connection(self) -> Connection:
-        """For a client that came."""
-        made = Connection(self._serve, self._limit, self._connections.discard)
-        self._connections.add(made)
-        return made
-
-    @property
-    def full(self) -> bool:
-        return len(self._connections) >= MOST_CONNECTIONS
+        for connection in list(self._connections):
+            connection.close()
+        await self._emptied()
+        for connection in list(self._connections):
+            connection.abort()
+        await self._emptied()
 
     async def _emptied(self) -> None:
         """Until there is no connection any more, but no longer than LINGER."""
@@ -88,57 +86,44 @@ class Door:
             await asyncio.wait([each.ended for each in self._connections], timeout=LINGER)
 
     def _plain(self) -> asyncio.Protocol:
-        return _Closed() if self.full else self.connection()
+        if not self._has_room():
+            return _Closed()
+        made = Connection(self._serve, self._limit, self._lost)
+        self._connections[made] = None
+        return made
+
+    def _guarded(self) -> Guarded | None:
+        if not self._has_room():
+            return None
+        tls = self._listener.tls
+        allowed = frozenset(tls.allowed_clients) if tls else frozenset[str]()
+        made = Guarded(self._serve, self._limit, self._lost, allowed, self._log)
+        self._connections[made] = None
+        return made
+
+    def _has_room(self) -> bool:
+        """Whether there is room for one more. Anybody may knock, so who has done that for longest makes room for who comes:
+        else strangers could keep out clients.
+        """
+        if len(self._connections) < MOST_CONNECTIONS:
+            return True
+        stranger = next((each for each in self._connections if not each.welcome), None)
+        if stranger is None:
+            self._log.warning("connections_full", most=MOST_CONNECTIONS)
+            return False
+        stranger.abort()
+        self._connections.pop(stranger, None)
+        return True
+
+    def _lost(self, connection: Connection) -> None:
+        self._connections.pop(connection, None)
+        if connection.fault:
+            self._log.warning("connection_closed", why=connection.fault.text)
 
 
 class _Closed(asyncio.Protocol):
     """A connection too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
-
-
-def _secured(door: Door, certificates: Certificates, allowed: frozenset[str]) -> type[asyncio.Protocol]:
-    """What begins as TCP, and is ours once both sides have shown their certificates."""
-
-    class Handshake(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            if door.full:
-                transport.close()
-            else:
-                self.task = asyncio.get_running_loop().create_task(_shake(door, transport, certificates, allowed))
-
-    return Handshake
-
-
-async def _shake(
-    door: Door, transport: asyncio.BaseTransport, certificates: Certificates, allowed: frozenset[str]
-) -> None:
-    """A client without a certificate that was verified goes no further; one without an allowed name is told so by call."""
-    connection, loop = door.connection(), asyncio.get_running_loop()
-    made: asyncio.Transport | None = None
-    with suppress(OSError):  # ssl's errors are such: it hung up, spoke no TLS, or has no certificate of ours
-        made = await loop.start_tls(
-            transport,  # type: ignore[arg-type] # typeshed asks for a WriteTransport, which it is
-            connection,
-            certificates.context(),
-            server_side=True,
-            ssl_handshake_timeout=PATIENCE,
-        )
-    if made is None:
-        transport.close()
-        connection.connection_lost(None)
-        return
-    if refusal := admitted(made.get_extra_info("peercert"), allowed):
-        connection.serve = _Refusing(refusal)
-    connection.connection_made(made)
-
-
-class _Refusing:
-    """Ends each call of a client that may not connect."""
-
-    def __init__(self, refusal: Ended) -> None:
-        self._refusal = refusal
-
-    def __call__(self, stream: Stream) -> Coroutine[Any, Any, None]:
-        return stream.end(self._refusal.status, self._refusal.text)
+        with suppress(OSError):
+            transport.close()

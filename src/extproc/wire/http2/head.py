@@ -97,11 +97,66 @@ def _decoded(decoder: Decoder, data: bytes) -> Fields:
 
 @lru_cache(maxsize=256)
 def _known(data: bytes) -> Fields:
-    """The fields of a block that needs no table of its own."""
+    """The fields of a block that needs no table of its own. Each field is read once too: traced calls differ in one alone."""
+    if data[:1] == b"\x20":  # it says again that there is no table
+        data = data[1:]
+    pieces = _split(data)
+    if pieces is None:
+        return _alone(data)
+    found = tuple(field for piece in pieces for field in _field(piece))
+    if sum(len(name) + len(value) + 32 for name, value in found) > MOST_LIST:
+        raise Fault(Code.COMPRESSION_ERROR, "a header block that is too long")
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _field(piece: bytes) -> Fields:
+    return _alone(piece)
+
+
+def _alone(data: bytes) -> Fields:
+    """Raises: Fault."""
     decoder = Decoder(max_header_list_size=MOST_LIST)
     decoder.header_table_size = 0
     decoder.max_allowed_table_size = 0
     return _decoded(decoder, data)
+
+
+def _split(data: bytes) -> list[bytes] | None:
+    """The fields of a block, each by itself (RFC 7541 section 6); None if there is something else in it, or no end."""
+    found, begin = [], 0
+    try:
+        while begin < len(data):
+            first = data[begin]
+            if first & 0xE0 == 0x20:  # the size of a table
+                return None
+            number, end = _number(data, begin, 0x7F if first & 0x80 else 0x3F if first & 0x40 else 0x0F)
+            if not first & 0x80:
+                end = _behind(data, end if number else _behind(data, end))
+            found.append(data[begin:end])
+            begin = end
+    except IndexError:
+        return None
+    return found if begin == len(data) else None
+
+
+def _number(data: bytes, at: int, prefix: int) -> tuple[int, int]:
+    """An integer, and where it ends (section 5.1). Raises: IndexError."""
+    value, shift = data[at] & prefix, 0
+    if value < prefix:
+        return value, at + 1
+    while True:
+        at += 1
+        value += (data[at] & 0x7F) << shift
+        if data[at] < 0x80:
+            return value, at + 1
+        shift += 7
+
+
+def _behind(data: bytes, at: int) -> int:
+    """Where a string literal ends (section 5.2). Raises: IndexError."""
+    length, at = _number(data, at, 0x7F)
+    return at + length
 
 
 def _text(data: bytes) -> bytes:

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 from extproc.wire.http2.frames import MOST_DATA, MOST_WINDOW, WINDOW, Code, Fault, Kind, frame
 
 MOST_WAITING: Final = 1024 * 1024
-"""Bytes that may wait for a client that does not read what it provokes: acknowledgements, pongs and resets."""
+"""Bytes that may wait, beyond the windows, for a client that does not read: acknowledgements, pongs, resets and statuses."""
 
 
 class Sender(Protocol):
@@ -25,25 +25,28 @@ class Sender(Protocol):
 
 
 class Outbox:
-    """Of one connection. `most` are the bytes of a DATA frame that the client takes."""
+    """Of one connection. `most` are the bytes of a DATA frame that the client takes; when it is `closed`, nothing leaves."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._waiting: list[bytes] = []
         self._scheduled = self._paused = False
-        self._provoked = 0
+        self._unread = 0
         self._window = WINDOW
-        self._blocked: set[Sender] = set()
+        self._blocked: dict[Sender, None] = {}
         self.most = MOST_DATA
+        self.closed = False
 
     def open(self, transport: asyncio.Transport) -> None:
         """From now on something can leave."""
         self._transport = transport
+        self.send(b"")
 
     def close(self) -> bool:
         """Close the connection behind what waits. Whether that takes the client to read."""
         self._flush()
+        self.closed = True
         if self._transport and self._paused:
             self._transport.abort()
         elif self._transport:
@@ -52,12 +55,13 @@ class Outbox:
 
     def abort(self) -> None:
         """Close it at once."""
+        self.closed = True
         if self._transport:
             self._transport.abort()
 
     def pause(self) -> None:
         """The client does not read."""
-        self._paused, self._provoked = True, 0
+        self._paused, self._unread = True, 0
 
     def resume(self) -> None:
         """It reads again."""
@@ -68,16 +72,16 @@ class Outbox:
         """What is sent in one turn of the loop leaves together."""
         if data:
             self._waiting.append(data)
+            if self._paused:
+                self._unread += len(data)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    def answer(self, data: bytes) -> None:
-        """What a client provokes without a call. Raises: Fault, if it goes on without reading it."""
-        self._provoked += len(data)
-        if self._paused and self._provoked > MOST_WAITING:
+    def check(self) -> None:
+        """Raises: Fault, if the client goes on to provoke what it does not read."""
+        if self._unread > MOST_WAITING:
             raise Fault(Code.ENHANCE_YOUR_CALM, "a client that does not read its answers")
-        self.send(data)
 
     def room(self, stream: Sender) -> int:
         """Bytes that may be sent on it now; less than none after its window shrank."""
@@ -92,12 +96,13 @@ class Outbox:
         self.send(begin)
 
     async def wait_for_room(self, stream: Sender) -> None:
-        """Until there may be some. Raises: Gone."""
-        self._blocked.add(stream)
+        """Until there may be some. Where its own window is used up, an update of that wakes it. Raises: Gone."""
+        if stream.window > 0:
+            self._blocked[stream] = None
         try:
             await stream.pause()
         finally:
-            self._blocked.discard(stream)
+            self._blocked.pop(stream, None)
 
     def widen(self, size: int) -> None:
         """The client takes more on all streams together. Raises: Fault, if that is nothing, or too much (section 6.9)."""
@@ -107,12 +112,16 @@ class Outbox:
         self.wake()
 
     def wake(self) -> None:
-        """There may be room for those who wait."""
-        for stream in list(self._blocked):
+        """There is room for those who wait, in their order; who finds none waits again, behind the others."""
+        if self._paused or self._window <= 0:
+            return
+        blocked, self._blocked = self._blocked, {}
+        for stream in blocked:
             stream.wake()
 
     def _flush(self) -> None:
         self._scheduled = False
         if self._waiting and self._transport:
             data, self._waiting = b"".join(self._waiting), []
-            self._transport.write(data)
+            if not self.closed:
+                self._transport.write(data)

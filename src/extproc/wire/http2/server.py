@@ -10,7 +10,7 @@ from extproc.wire.http2.stream import Stream
 from extproc.wire.listener import Listener, check
 from extproc.wire.pace import settled
 from extproc.wire.service import GRPC, Service
-from extproc.wire.status import Status
+from extproc.wire.status import FAILED, Status
 
 GRACE: Final = 25.0
 """Seconds that exchanges which are open may take to end once the listener is closed: Kubernetes kills after 30."""
@@ -74,6 +74,8 @@ class Server:
         """Close the listeners. What is still open after `grace` seconds ends with an error."""
         for door in self._doors:
             door.finish()
+        if grace:
+            await asyncio.gather(*(door.part() for door in self._doors))
         await self._service.close(grace)
         for door in self._doors:
             await door.close(politely=grace > 0)
@@ -82,7 +84,12 @@ class Server:
 
     async def _serve(self, stream: Stream) -> None:
         head = stream.head
-        if head.method == b"POST" and GRPC.fullmatch(head.get(b"content-type")):
-            await self._service.serve(stream, head.path, head.fields)
-        else:
+        if head.method != b"POST" or not GRPC.fullmatch(head.get(b"content-type")):
             await stream.end(Status.INTERNAL, "this is no call of gRPC")
+            return
+        try:
+            await self._service.serve(stream, head.path, head.fields)
+        except asyncio.CancelledError:
+            if not stream.closed:  # by somebody who is none of ours: the client must not wait for it
+                await stream.end(Status.INTERNAL, FAILED)
+            raise
