@@ -1,0 +1,1 @@
+"""The Grafana dashboard: its panels, and a picture of it."""
