@@ -5,7 +5,7 @@ chooses its route anew.
 """
 
 import re
-from itertools import product
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Final
 from urllib.parse import unquote
 
@@ -18,11 +18,12 @@ from extproc.ports import FilterContext
 from extproc.schema import Model
 from extproc_filters.payload import Scalar, read
 
-SPELLINGS: Final = tuple(("".join(letters),) for letters in product(*((c, c.upper()) for c in "model")))
-"""`model`, whatever its letter case: a server in Go would take any of them, and the last one for right."""
+MODEL: Final = ("model",)
+IN_PATH: Final = re.compile(r"/models/([^/]+)")
+"""Where Gemini's methods stand, `/v1beta/models/NAME:generateContent`, and Vertex AI's."""
 
-IN_PATH: Final = re.compile(r"/models/([^/:]+):[A-Za-z]+")
-"""Gemini's methods, `/v1beta/models/NAME:generateContent`, and Vertex AI's."""
+PREFIX: Final = "models/"
+"""Gemini's own name of a model, where its body says it once more, begins with it."""
 
 NAME: Final = re.compile(r"[!-~]{1,256}")
 """What can be a header's value, and be compared byte for byte."""
@@ -51,7 +52,7 @@ class ModelRouterConfig(Model):
 
 
 class ModelRouter:
-    """Reads `model` of a JSON body (OpenAI, Anthropic), or the path of a Gemini call, which decides where both are there. A
+    """Reads `model` of a JSON body (OpenAI, Anthropic), and the path of a Gemini call: where both are there they must agree. A
     request that names no model has no such header, whatever its caller sent.
     """
 
@@ -65,13 +66,13 @@ class ModelRouter:
 
     async def decide(self, phase: Phase, exchange: Exchange) -> Verdict:  # noqa: ARG002 - it has one phase
         request = exchange.request
-        in_path = IN_PATH.search(request.path_only)
-        if in_path:
-            return self._named(unquote(in_path[1]))
-        said = await read(request, SPELLINGS, self.max_body_bytes)
-        if len(said) > 1:
-            raise Malformed("the model is named twice")
-        return self._named(next(iter(said.values()), None))
+        said = (await read(request, (MODEL,), self.max_body_bytes)).get(MODEL)
+        in_path = {*_called(request.path_only)}
+        if not in_path:
+            return self._named(said)
+        if len(in_path) > 1 or not (said is None or {str(said), str(said).removeprefix(PREFIX)} & in_path):
+            raise Malformed("the model is named twice, and differently")
+        return self._named(in_path.pop())
 
     def _named(self, model: Scalar) -> Verdict:
         """Raises: Malformed."""
@@ -80,3 +81,11 @@ class ModelRouter:
         if not isinstance(model, str) or not NAME.fullmatch(model):
             raise Malformed("the name of the model cannot be a header's value")
         return Continue(set_headers={self._header: model})
+
+
+def _called(path: str) -> Iterator[str]:
+    """The models whose methods `path` names; a colon may be an escape."""
+    for segment in IN_PATH.findall(path):
+        name, colon, method = unquote(segment).rpartition(":")
+        if colon and method.isalpha():
+            yield name

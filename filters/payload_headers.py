@@ -14,9 +14,12 @@ from extproc.errors import ConfigError, ExpressionError, Malformed, Place
 from extproc.ports import FilterContext
 from extproc.schema import Model
 from extproc_filters.model_router import HeaderName
+from extproc_filters.payload import LONGEST as LONGEST_MEMBER
 from extproc_filters.payload import Path, Scalar, read, tree_of
 
-MEMBER: Final = re.compile(r"\s*json\(\s*request\.body\s*\)((?:\.[A-Za-z_][A-Za-z0-9_]*)+)\s*")
+MEMBER: Final = re.compile(
+    rf"\s*json\(\s*request\.body\s*\)((?:\.[A-Za-z_][A-Za-z0-9_]{{0,{LONGEST_MEMBER - 1}}})+)\s*"
+)
 BODY: Final = re.compile(r"request\s*\.\s*body|\bjson\s*\(")
 LONGEST: Final = 4096
 
@@ -78,7 +81,7 @@ class PayloadHeaders:
     def _compiled(self, source: str, context: FilterContext, field: str) -> Value:
         """Raises: ConfigError."""
         if member := MEMBER.fullmatch(source):
-            path = tuple(member[1].split(".")[1:])
+            path = tuple(member[1].lower().split(".")[1:])
             self._wanted.append(path)
             try:
                 tree_of(self._wanted)
@@ -87,7 +90,8 @@ class PayloadHeaders:
             return lambda _, said: _member(said, path)
         if BODY.search(source):
             raise ConfigError(
-                "of expressions over the body only `json(request.body).name` is served, also of a member of a member",
+                "of expressions over the body only `json(request.body).name` is served, also of a member of a member; a name"
+                f" has at most {LONGEST_MEMBER} characters",
                 Place(field=field),
             )
         try:

@@ -32,7 +32,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_its_tests_pass(package: Path) -> None:
     ran = run("pytest", "-q", "-p", "no:cacheprovider", cwd=package)
-    assert (ran.returncode, "7 passed" in ran.stdout) == (0, True), ran.stdout
+    assert (ran.returncode, "11 passed" in ran.stdout) == (0, True), ran.stdout
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -96,13 +96,22 @@ def test_nothing_is_overwritten(extproc: Run, tmp_path: Path) -> None:
         (("extproc-filters",), "already means something in Python or here"),
         (("acme", "--type", "Acme:v1"), "is no type of other people's"),
         (("acme", "--type", "acme.example.com/acme:v1"), "is no type of other people's"),
-        (("acme", "--type", "acme.example.com/None:v1"), "is a word of Python"),
+        (("acme", "--type", "acme.example.com/None:v1"), "already means something in Python"),
+        (("acme", "--type", "acme.example.com/ValueError:v1"), "already means something in Python"),
+        (("acme", "--type", "acme.example.com/JSON:v1"), "already means something in Python or here"),
+        (("exchange",), "call the kind otherwise, with --type"),
     ],
 )
 def test_a_bad_name_gets_a_sentence(extproc: Run, tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
     ran = extproc("new-filter", *arguments, "--into", tmp_path)
     assert (ran.code, sentence in ran.err) == (2, True), ran
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_name_is_cut_where_it_can_end(extproc: Run, tmp_path: Path) -> None:
+    name = "a" * 62 + "-b"
+    assert extproc("new-filter", name, "--into", tmp_path).code == 0
+    assert f"{'a' * 62}-\n" not in (tmp_path / name / "README.md").read_text()
 
 
 def test_a_folder_that_cannot_be_made(extproc: Run, tmp_path: Path) -> None:

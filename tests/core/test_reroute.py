@@ -18,7 +18,7 @@ from extproc.core.phase import Phase
 from extproc.core.secret import seal
 from extproc.core.session import Session
 from extproc.core.verdict import Continue, Respond, deny
-from extproc.testing import body, headers, response, run
+from extproc.testing import body, headers, response, run, trailers
 from extproc.testing.conversation import pace
 from tests.core.driving import Says, Takes, link
 
@@ -52,11 +52,15 @@ class Two:
     request_trailers: frozenset[str] = frozenset()
     routing_headers: frozenset[str] = frozenset({"x-to"})
 
+    stands: bool = False
+
     def select(self, request: Request, cluster: str) -> Selection:
         self.asked.append(request)
         return Selection(self.first, ROUTE, ONE, frozenset({"egress/one"}))
 
-    def select_again(self, request: Request) -> Selection | Respond:
+    def select_again(self, request: Request) -> Selection | Respond | None:
+        if self.stands:
+            return None
         return self.second if request.headers.get("x-to") == "two" else self.select(request, "")
 
 
@@ -188,3 +192,55 @@ def test_a_credential_does_not_go_along() -> None:
     spoofed = talk.say(headers(x_to="two"))
     assert spoofed.respond is not None
     assert spoofed.respond.code == "backend_mismatch"
+
+
+def test_what_a_caller_guessed_right_is_chosen_here_too() -> None:
+    """Envoy has chosen by the caller's header, and the extension sets the same at once."""
+    talk = Talk(same(chooser(phase=Phase.REQUEST_HEADERS)))
+    outcome = talk.say(headers(x_to="two"))
+    assert (outcome.reroute, outcome.passport) == (True, "token-2")
+    talk.session.close()
+    assert (talk.records[0].route, talk.records[0].backend) == ("egress/other", "egress/two")
+
+
+def test_where_envoy_need_not_choose_it_is_not_asked_to() -> None:
+    policy = same(link("inject", Says(Continue(set_headers={"authorization": seal(b"k")}))), chooser())
+    policy.stands = True
+    talk = Talk(policy)
+    assert not talk.say(headers(x_to="two")).reroute
+    outcome = talk.say(body(b"{}"))
+    assert (outcome.respond, outcome.reroute, outcome.passport) == (None, False, "")
+    talk.session.close()
+    assert (talk.records[0].route, talk.records[0].backend) == ("egress/r", "egress/one")
+
+
+def test_a_header_that_only_others_choose_by_is_no_way_round() -> None:
+    """Its caller sent it, Envoy chose by it, and nothing in this chain would set it."""
+    talk = Talk(same(link("other", Says())))
+    outcome = talk.say(headers(x_to="two"))
+    assert (outcome.reroute, outcome.change.remove) == (True, ("x-to",))
+
+
+def test_a_passport_of_the_route_before_is_not_shown_again() -> None:
+    mine = chooser()
+    talk = Talk(Two(chain(mine), Selection(chain(mine), ROUTE, TWO)))
+    assert talk.say(headers()).passport == "token-1"
+    assert talk.say(body(b"{}")).passport == ""
+
+
+def test_after_a_new_choice_no_cluster_is_known() -> None:
+    talk = Talk(same(chooser()))
+    talk.say(headers())
+    talk.say(body(b"{}"))
+    state = talk.session._state
+    assert state is not None
+    assert state.cluster == ""
+
+
+def test_a_trailer_is_no_header_that_routes_are_chosen_by() -> None:
+    policy = same(chooser())
+    policy.request_trailers = frozenset({"x-to", "x-fine"})
+    talk = Talk(policy)
+    talk.say(headers())
+    talk.say(body(b"{}", end=False))
+    assert talk.say(trailers({"x-to": "two", "x-fine": "1"})).change.remove == ("x-to",)

@@ -144,3 +144,21 @@ def test_a_payload_processor_routes_by_the_body(drafted: Gateway, stub: Stub) ->
         "POST", "/drafted/none", body=b"{}", host="api.test", headers=[("content-type", "application/json")]
     )
     assert (answer.status, answer.code) == (400, "body_malformed")
+
+
+@pytest.fixture(scope="module")
+def weighted(stub: Stub) -> Iterator[Gateway]:
+    """A host whose rules do not depend on the model; one of its two Backends has everything redacted."""
+    backends = backend(stub.port), backend(stub.port, PII, name="other", hostname="127.0.0.1")
+    with gateway(policy(AUTHN, ROUTER), *backends, route("w", ["api.test"], rule("stub", "other"))) as running:
+        yield running
+
+
+def test_between_weights_envoy_chooses_once(weighted: Gateway, stub: Stub) -> None:
+    """So that what has run is what the Backend wants, and no request is refused for the doubt."""
+    body = b'{"model": "m", "user": "jane@example.com"}'
+    for _ in range(30):
+        headers = [("content-type", "application/json"), (MODEL, "spoofed")]
+        assert weighted.send("POST", "/weighted", body=body, host="api.test", headers=headers).status == 200
+    got = [(one.values("host")[0].partition(":")[0], b"jane" in one.body) for one in stub.received("/weighted")]
+    assert set(got) == {("localhost", True), ("127.0.0.1", False)}

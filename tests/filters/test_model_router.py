@@ -47,8 +47,37 @@ def test_the_model_of_a_body(sent: bytes, model: str) -> None:
         ("/v1/projects/p/locations/l/publishers/google/models/gemini-pro:generateContent", "gemini-pro"),
     ],
 )
-def test_the_model_of_a_path_counts_before_that_of_a_body(path: str, model: str) -> None:
-    assert asked(b'{"model": "other"}', path=path) == go_on(set={NAME: model}, reroute=True)
+def test_the_model_of_a_path(path: str, model: str) -> None:
+    for sent in (b"{}", b"", b'{"model": "%b"}' % model.encode(), b'{"model": "models/%b"}' % model.encode()):
+        assert asked(sent, path=path) == go_on(set={NAME: model}, reroute=True)
+
+
+def test_a_colon_may_be_an_escape() -> None:
+    assert asked(b"{}", path="/v1/models/big%3AgenerateContent") == go_on(set={NAME: "big"}, reroute=True)
+    assert asked(b"{}", path="/v1/models/big%3a1:generateContent") == go_on(set={NAME: "big:1"}, reroute=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/v1/chat/completions/models/small:x", b'{"model": "big"}'),
+        ("/v1/models/small:x", b'{"Model": "models/big"}'),
+        ("/v1/models/small:x", b'{"model": 5}'),
+        ("/v1/models/small:x/models/big:x", b"{}"),
+        ("/v1/models/sm%20all:x", b"{}"),
+    ],
+)
+def test_a_path_and_a_body_that_disagree_are_refused(path: str, sent: bytes) -> None:
+    assert asked(sent, path=path) == immediate(400, "body_malformed")
+
+
+@pytest.mark.parametrize(
+    "coding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
+def test_json_in_disguise_does_not_pass_as_something_else(coding: str) -> None:
+    sent = ' {"model": "big"}'.encode(coding)
+    for fields in ({"content-type": "text/plain"}, {"content-type": "application/octet-stream"}, {}, JSON):
+        assert asked(sent, fields=fields) == immediate(400, "body_malformed")
 
 
 @pytest.mark.parametrize("sent", [b"", b"   ", b'{"messages": []}', b'{"model": null}'])

@@ -53,6 +53,29 @@ def test_an_expression_without_a_value_fails_as_the_operator_says(sent: bytes) -
     assert play(chain(opened), headers(JSON), body(sent)) == [go_on(), go_on()]
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b'{"a": {"model": "x"}, "A": {"model": "y"}}', b'{"a": {"model": "x", "MODEL": "y"}}', b'{"a": {"model": "x"}, "a": 1}',
+        b'{"a": {"model": "x"}, "a": {"b": 1}}', b'{"a": {"model": "x"}, "\\u0061": null}', b'{"a": 1, "a": {"model": "x"}}',
+    ],
+)  # fmt: skip
+def test_what_two_readers_could_read_differently_has_no_value(sent: bytes) -> None:
+    assert asked(built(("x-model", "json(request.body).a.model")), sent) == immediate(400, "body_malformed")
+
+
+def test_a_name_counts_in_any_letter_case_and_wholly_escaped() -> None:
+    longest = "maxTokens" + "s" * 22
+    model = built(("x-model", f"json(request.body).{longest}"))
+    escaped = b"".join(b"\\u%04x" % byte for byte in longest.encode())
+    assert asked(model, b'{"%b": "a"}' % escaped) == go_on(set={"x-model": "a"})
+    assert asked(model, b'{"%b": "a"}' % longest.upper().encode()) == go_on(set={"x-model": "a"})
+    kelvin = b'{"maxTo\xe2\x84\xaaen%b": "a", "%b": "b"}' % (b"s" * 23, longest.encode())
+    assert asked(model, kelvin) == immediate(400, "body_malformed")
+    with pytest.raises(ConfigError, match="at most 31 characters"):
+        built(("x-model", f"json(request.body).{longest}s"))
+
+
 def test_a_header_that_is_absent_has_no_value() -> None:
     assert asked(built(("x-a", 'request.headers["x-b"]')), b"{}") == immediate(400, "body_malformed")
 

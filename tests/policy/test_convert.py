@@ -176,6 +176,10 @@ def test_a_destination_without_tls(tmp_path: Path, tls: str) -> None:
             "is not implemented: remove it",
         ),
         (destination("  phase: x\n"), "spec.phase", "there is no field 'phase'"),
+        (destination(port="{number: 1, protocol: HTTP, tls: {mode: None, sni: a.b}}"), "spec.destination.ports[0].tls",
+         "connects without TLS"),
+        (destination(port="{number: 1, protocol: HTTP, tls: {mode: Simple, sni: 'a b'}}"), "spec.destination.ports[0].tls.sni",
+         "must match"),
     ],
 )  # fmt: skip
 def test_what_a_destination_cannot_be(tmp_path: Path, document: str, field: str, sentence: str) -> None:
@@ -268,6 +272,20 @@ def test_fail_open_covers_what_the_draft_says_and_a_timeout_is_kept(tmp_path: Pa
 def test_what_a_processor_cannot_be(tmp_path: Path, document: str, field: str, sentence: str) -> None:
     errors = refused(tmp_path, PLAIN, BACKEND, document)
     assert [(error.place.field, sentence in error.message) for error in errors] == [(field, True)], errors
+
+
+@pytest.mark.parametrize(("first", "second"), [(("a", "b-c"), ("a-b", "c")), (("a.b", "c"), ("a-b", "c"))])
+def test_no_processor_is_lost_behind_another_one(
+    tmp_path: Path, first: tuple[str, str], second: tuple[str, str]
+) -> None:
+    """Else the one that is open when it fails could take the place of the one that is closed."""
+    documents = (
+        processor(first[0], step(first[1], more="    failureMode: FailOpen\n"), phase="PostRouting"),
+        processor(second[0], step(second[1]), phase="PostRouting"),
+    )
+    [error] = refused(tmp_path, PLAIN, BACKEND, *documents)
+    assert error.place.field == "spec.processors[0].name"
+    assert "becomes the extension 'a-b-c', and so does one of egress/a" in error.message
 
 
 def test_an_expression_is_refused_at_its_line(tmp_path: Path) -> None:

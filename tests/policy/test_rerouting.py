@@ -34,7 +34,7 @@ def test_the_route_is_the_one_of_the_header_and_not_of_the_callers(tmp_path: Pat
     assert isinstance(big, Selection)
     assert isinstance(small, Selection)
     assert (big.backend.name, small.backend.name) == ("other", "openai")  # type: ignore[union-attr]
-    assert isinstance(found.select_again(request("nobody.test")), Respond)
+    assert found.select_again(request("nobody.test")) is None
 
 
 def test_of_several_backends_nobody_knows_which(tmp_path: Path) -> None:
@@ -74,6 +74,24 @@ def test_what_could_escape_is_refused(tmp_path: Path, documents: tuple[str, ...]
     errors = refused(tmp_path, UPSTREAM, *documents, GATEWAY)
     assert reason in {error.reason for error in errors}
     assert any(sentence in error.message for error in errors), errors
+
+
+def test_where_no_rule_depends_on_it_the_choice_of_envoy_stands(tmp_path: Path) -> None:
+    """Nobody could tell whether it takes the same Backend again, whose extensions have run."""
+    weighted = route("w", "[weighted.test]", f"  - backendRefs: [{to('openai', 'third')}]\n")
+    found = resolved(tmp_path, PLAIN, BACKEND, OTHER, ROUTE, weighted, policy("b", "Backend/third", BODY), GATEWAY,
+                     backend("third", "third.example"))  # fmt: skip
+    assert found.select_again(request("weighted.test", x_gateway_model_name="big")) is None
+    assert found.select_again(request("third.example", x_gateway_model_name="big")) is None
+
+
+def test_every_header_of_the_rules_has_one_that_sets_it_there(tmp_path: Path) -> None:
+    two = BY_MODEL + BY_MODEL.partition("\n")[2].replace("X-Gateway-Model-Name", "X-Else")
+    third = backend(
+        "third", "third.example", f"  extensions: [{{{ROUTER.replace('model', 'm')}, config: {{header: x-else}}}}]\n"
+    )
+    errors = refused(tmp_path, PLAIN, BACKEND, OTHER, route("r", "[api.test]", two), third, GATEWAY)
+    assert ["match on x-else, and what sets it does not run there" in error.message for error in errors] == [True]
 
 
 def test_a_router_that_runs_elsewhere_sets_nothing_here(tmp_path: Path) -> None:

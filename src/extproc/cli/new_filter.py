@@ -1,5 +1,6 @@
 """`extproc new-filter`: a package with a filter in it, to begin with."""
 
+import builtins
 import keyword
 import re
 import sys
@@ -19,6 +20,14 @@ NEEDS_ARGUMENTS = True
 
 PACKAGE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 OURS: Final = frozenset({"extproc", "extproc_filters"})
+TAKEN: Final = frozenset(
+    {
+        "Answer", "Any", "CONFIG", "ClassVar", "Continue", "Exchange", "FilterContext", "JSON", "Malformed", "Model", "Phase",
+        "Respond", "Verdict",
+    }
+)  # fmt: skip
+"""What the filter's module and its tests call something else."""
+
 KIND_HELP: Final = "What configurations will call it; by default after NAME, of example.com."
 
 PLACES: Final = {
@@ -65,10 +74,18 @@ def _words(name: str, type_: str | None) -> dict[str, str]:
         )
         raise ConfigError(message, Place(field="--type"))
     kind = type_.rpartition("/")[2].partition(":")[0]
-    if keyword.iskeyword(kind):
-        raise ConfigError(f"{kind!r} is a word of Python: call the kind otherwise", Place(field="--type"))
+    if keyword.iskeyword(kind) or hasattr(builtins, kind) or kind in TAKEN:
+        message = f"{kind!r} already means something in Python or here: call the kind otherwise, with --type"
+        raise ConfigError(message, Place(field="--type"))
     version = __version__.rpartition(".")[0]
-    return {"name": name, "module": module, "kind": kind, "type": type_, "extension": name[:63], "version": version}
+    return {
+        "name": name,
+        "module": module,
+        "kind": kind,
+        "type": type_,
+        "extension": name[:63].rstrip("-"),
+        "version": version,
+    }
 
 
 def _write(root: Path, words: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from extproc.core.chain import Chain, Denial, Turn
 from extproc.core.closing import UNREACHED, settle
-from extproc.core.engine import OURS, Engine, Selection
+from extproc.core.engine import OURS, Engine
 from extproc.core.event import Event, Modes, Outcome, Record
 from extproc.core.filter import Reading
 from extproc.core.headers import Headers
@@ -21,7 +21,7 @@ from extproc.core.phase import FOLLOWERS, Direction, Part, Phase
 from extproc.core.publish import SHARED, published
 from extproc.core.record import metadata, record
 from extproc.core.release import misdirected
-from extproc.core.reroute import Routed, again, routed
+from extproc.core.reroute import Choosing
 from extproc.core.state import State
 from extproc.core.stream import Broken, Pipe, opened
 from extproc.core.trace import trace_of
@@ -81,9 +81,7 @@ class Session:
     _request_id: str = ""
     _tries: frozenset[str] = frozenset()
     _passport: str = field(default="", repr=False)
-    _routed: Routed = field(default=(), repr=False)
-    _again: Selection | None = None
-    _reroute: bool = False
+    _choosing: Choosing = field(default_factory=Choosing)
     _journal: Journal = field(default_factory=Journal)
     _told: int = -1
 
@@ -164,12 +162,10 @@ class Session:
         chosen_by = self.engine.routing.routing_headers if self.engine.routing else NO_NAMES
         arrived = _without(request, unwanted | self.engine.policy.identity_headers | chosen_by)
         cluster = event.attributes.get("xds.cluster_name", "")
-        selection = self.engine.policy.select(arrived, cluster)
+        selection = self._choosing.first(self.engine, request, arrived, cluster)
         if isinstance(selection, Respond):
             return self._refuse(event, selection)
         self._chain, self._tries = selection.chain, selection.tries
-        if self._chain.reroutes:
-            self._routed = routed(request, self._chain.reroutes)
         if refusal := modes_refused(event.configured, selection.chain):
             return self._refuse(event, refusal)
         self._state = State(
@@ -333,9 +329,9 @@ class Session:
 
     def _follow(self, denial: Denial | None) -> Denial | None:
         """From here on the exchange is one of the route that was chosen anew, if one was."""
-        found, self._again = self._again, None
+        found = self._choosing.take()
         if found and not denial:
-            self._state = replace(self._known(), route=found.route, backend=found.backend, _variables={})
+            self._state = replace(self._known(), route=found.route, backend=found.backend, cluster="", _variables={})
             self._chain = found.chain
         return denial
 
@@ -368,21 +364,21 @@ class Session:
         return self._choose_again(phase, state)
 
     def _choose_again(self, phase: Phase, state: State) -> Denial | None:
-        """What the request meets now, if a header has changed by which routes are chosen."""
+        """After each phase of a request, where it goes."""
         routing = self.engine.routing
-        if routing is None or phase.is_response or not self._chain.reroutes:
+        if routing is None or phase.is_response:
             return None
-        now = routed(state.request, self._chain.reroutes)
-        if now == self._routed:
+        found = self._choosing.again(routing, state, self._chain)
+        if found is None:
             return None
-        found = again(routing, state, self._chain)
         if isinstance(found, Respond):
             return Denial(found, "", phase)
-        self._again, self._tries, self._routed, self._reroute = found, found.tries, now, True
+        self._tries = found.tries
         return self._issue(replace(state, route=found.route, backend=found.backend))
 
     def _issue(self, state: State) -> Denial | None:
         """What the upstream pass will need, if tries of this exchange have one."""
+        self._passport = ""
         if not self._tries or self.engine.passports is None:
             return None
         try:
@@ -415,7 +411,7 @@ class Session:
             after = replace(after, headers=rewritten(after.headers))
         waits = event.part is Part.HEADERS and not event.end and self._wants.of(event.direction) is Reading.WHOLE
         told = None if waits else self._metadata()  # nobody reads them before Envoy lets the message go
-        reroute, self._reroute = self._reroute, False
+        reroute = self._choosing.tell()
         outcome = changed(
             event, before, after, modes=modes, metadata=told, request_id=self._request_id,
             passport=self._passport if reroute else passport, reroute=reroute,

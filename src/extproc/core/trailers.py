@@ -22,4 +22,5 @@ def trailing(event: Event, engine: Engine, chain: Chain, state: State) -> Outcom
 def _may_pass(trailer: str, engine: Engine, chain: Chain) -> bool:
     """What is removed from every request's headers is removed from its trailers, listed or not."""
     removed = trailer.startswith(OURS) or trailer in engine.policy.identity_headers or trailer in chain.proof
-    return trailer in engine.policy.request_trailers and not removed
+    routes = engine.routing is not None and trailer in engine.routing.routing_headers
+    return trailer in engine.policy.request_trailers and not removed and not routes

@@ -117,7 +117,7 @@ class Builder:
             check_built(built, attachment.spec.type)
         except ConfigError as error:
             self.errors.add(error.message, _place(attachment, error.place), error.reason)
-        except Exception as error:  # noqa: BLE001 - other people's code; its text may hold what it was given
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - other people's code; its text may hold what it was given
             where = f"{attachment.spec.type} could not be built: {type(error).__name__} in its constructor"
             self.errors.add(where, attachment.place("config"))
         else:

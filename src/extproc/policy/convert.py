@@ -54,13 +54,24 @@ def all_placed(attachments: Iterable[Attachment], catalog: Catalog, errors: Erro
 
 
 def policies(found: Iterable[Document[PayloadProcessor]], errors: Errors) -> Iterator[Document[EgressPolicy]]:
-    """Each PayloadProcessor as a policy of its target; of several the oldest first."""
+    """Each PayloadProcessor as a policy of its target; of several the oldest first. Of two extensions of one name one would not
+    run, so a name that two processors come to is refused.
+    """
     ordered = sorted(found, key=lambda one: age(one.model.metadata, one.model.kind))
+    owners: dict[tuple[str, str], str] = {}
     for rank, document in enumerate(ordered):
+        metadata = document.model.metadata
         try:
-            yield _policy(document, rank)
+            policy = _policy(document, rank)
         except ConfigError as error:
             errors.extend([error])
+            continue
+        for index, step in enumerate(policy.model.spec.extensions):
+            owner = owners.setdefault((metadata.namespace, step.name), str(metadata))
+            if owner != str(metadata):
+                message = f"this becomes the extension {step.name!r}, and so does one of {owner}: give it another name"
+                errors.add(message, document.origin.place("spec", "processors", index, "name"))
+        yield policy
 
 
 def _policy(document: Document[PayloadProcessor], rank: int) -> Document[EgressPolicy]:

@@ -220,11 +220,14 @@ class ExtProcConfiguration(Model):
         return self.gateway.partition("/")[0]
 
 
+ServerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$")]
+
+
 class BackendTLS(Model):
     """How Envoy connects. `ca` (default: the system's), `cert` and `key` are paths relative to the document's file."""
 
     mode: Literal["NONE", "SIMPLE", "MUTUAL"] = "SIMPLE"
-    server_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$")] | None = None
+    server_name: ServerName | None = None
     """For SNI and for the certificate; None: the hostname."""
     ca: Text | None = None
     cert: Text | None = None

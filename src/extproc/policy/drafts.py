@@ -6,9 +6,9 @@ https://github.com/kubernetes-sigs/wg-ai-gateway
 
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from extproc.policy.documents import ExtensionSpec, Metadata, Short, Text
+from extproc.policy.documents import ExtensionSpec, Metadata, ServerName, Short, Text
 from extproc.policy.names import HeaderName, Label, Many, Name, Port
 from extproc.schema import Model
 
@@ -94,7 +94,13 @@ class PayloadProcessor(Model):
 
 class DraftTLS(Model):
     mode: Literal["Simple", "None"]
-    sni: str = ""
+    sni: Annotated[ServerName | None, BeforeValidator(lambda name: name or None)] = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.mode == "None" and self.sni:
+            raise ValueError("`mode: None` connects without TLS: remove `sni`, or say Simple")
+        return self
 
 
 class DraftPort(Model):

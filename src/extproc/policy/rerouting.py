@@ -66,7 +66,7 @@ class _Host:
 
     @property
     def shown(self) -> str:
-        return ", ".join(sorted(self.headers))
+        return _shown(self.headers)
 
     def judge(self) -> None:
         if all(self.headers.intersection(name for name, _ in entry.match.headers) for entry in self.entries):
@@ -76,10 +76,11 @@ class _Host:
             )
             self.errors.add(message, self.place, "NoDefaultRule")
         extensions = {number: one for chain in self.chains for number, one in chain.items()}
-        if self.chains and not any(self.headers & one.link.reroutes for one in extensions.values()):
+        unset = self.headers.difference(*(one.link.reroutes for one in extensions.values()))
+        if self.chains and unset:
             message = (
-                f"rules for the host {self.name} match on {self.shown}, and what sets it does not run there: attach it to the"
-                " Gateway"
+                f"rules for the host {self.name} match on {_shown(unset)}, and what sets it does not run there: attach it to"
+                " the Gateway"
             )
             self.errors.add(message, self.place, REASON)
         for number, extension in extensions.items():
@@ -102,6 +103,10 @@ class _Host:
     def _before_tries(self, chain: Chain) -> Mapping[int, Extension]:
         links = [link for link in chain.links if link.phases - UPSTREAM_PHASES]
         return {id(link): self.resolved.extension_of(link) for link in links}
+
+
+def _shown(names: frozenset[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _chains(rule: Rule) -> Iterator[Chain]:

@@ -175,13 +175,13 @@ class Resolved:
             return rule.select(cluster, self.upstream) if rule else NO_RULE
         return self._by_host(request)
 
-    def select_again(self, request: Request) -> Selection | Respond:
+    def select_again(self, request: Request) -> Selection | Respond | None:
         """What a request meets for which Envoy chooses anew (`extproc.core.engine.Routing`)."""
         entries = self._entries(request)
-        if entries is not None:
-            rule = _matching(entries, request)
-            return rule.select_again(self.upstream) if rule else NO_RULE
-        return self._by_host(request)
+        if entries is None or not self.routing_headers.intersection(_matched(entries)):
+            return None
+        rule = _matching(entries, request)
+        return rule.select_again(self.upstream) if rule else NO_RULE
 
     def _entries(self, request: Request) -> tuple[Entry, ...] | None:
         """HTTPRoutes alone decide about a host that they list; as with Envoy's virtual hosts, the most specific name is
@@ -264,6 +264,11 @@ def _left(extensions: Iterable[Extension]) -> Places:
 
 def _matching(entries: tuple[Entry, ...], request: Request) -> Rule | None:
     return next((entry.rule for entry in entries if entry.match.holds(request)), None)
+
+
+def _matched(entries: tuple[Entry, ...]) -> Iterator[str]:
+    """The headers that they match on."""
+    return (name for entry in entries for name, _ in entry.match.headers)
 
 
 def needs_of(chains: list[Chain]) -> Needs:
