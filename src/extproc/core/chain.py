@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from extproc.core.exchange import Exchange
@@ -12,6 +12,7 @@ from extproc.core.link import Link, Pace
 from extproc.core.phase import Phase
 from extproc.core.secret import Secret
 from extproc.core.state import State, check_headers, fold
+from extproc.core.values import replace
 from extproc.core.verdict import Continue, Respond, Verdict, answer_to, deny
 from extproc.errors import Cause, Defect, ExpressionError, Failure, TimedOut, TooLarge
 

@@ -66,8 +66,10 @@ class Routing(Protocol):
         """All headers by which some extension chooses routes: a caller's own are removed before anybody looks."""
         ...
 
-    def select_again(self, request: Request) -> Selection | Respond:
-        """As `Policy.select`, where Envoy has not said yet which cluster it is."""
+    def select_again(self, request: Request) -> Selection | Respond | None:
+        """As `Policy.select`, where Envoy has not said yet which cluster it is. None: no rule for this host depends on these
+        headers, so what Envoy has chosen stands.
+        """
         ...
 
 

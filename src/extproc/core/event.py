@@ -10,6 +10,7 @@ from extproc.core.journal import Decision, Skip
 from extproc.core.phase import Direction, Part
 from extproc.core.secret import Secret
 from extproc.core.trace import Trace
+from extproc.core.values import swift
 from extproc.core.verdict import Respond
 
 
@@ -24,6 +25,7 @@ class BodyMode(StrEnum):
     GRPC = "GRPC"
 
 
+@swift
 @dataclass(frozen=True, slots=True)
 class Event:
     """One message from Envoy. `fields` are the header or trailer fields, pseudo fields included; `attributes` those that
@@ -52,6 +54,7 @@ class Modes(NamedTuple):
     response_trailers: bool = False
 
 
+@swift
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The answer to one event. With `respond` the client gets that and nothing else counts; else the message goes on with
@@ -75,6 +78,7 @@ class Outcome:
     passport: str = field(default="", repr=False)
 
 
+@swift
 @dataclass(frozen=True, slots=True)
 class Record:
     """What is told of an exchange when it has ended: names and words, never a header, a body or a secret. `is_try`: it is

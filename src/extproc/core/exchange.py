@@ -6,10 +6,12 @@ from typing import TypeVar
 
 from extproc.core.message import Request, Response
 from extproc.core.peer import Backend, Peer, Route
+from extproc.core.values import swift
 
 T = TypeVar("T")
 
 
+@swift
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One HTTP request and its response, as one extension may see it: the result of the extensions before it, without the

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from extproc.core.secret import Secret
+from extproc.core.values import swift
 from extproc.errors import Defect
 
 Value = bytes | Secret
@@ -79,6 +80,7 @@ class Headers:
         return self if len(kept) == len(self._fields) else type(self)(kept)
 
 
+@swift
 @dataclass(frozen=True, slots=True)
 class HeaderChange:
     """What turns one `Headers` into another: names to remove, then whole lists of values to set, in that order."""

@@ -2,7 +2,6 @@
 (PROTOCOL 8): a credential of an earlier try is removed, one of the downstream pass stays and is shown to nobody.
 """
 
-from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote_plus, unquote_to_bytes
 
@@ -10,6 +9,7 @@ from extproc.core.headers import Headers, Value
 from extproc.core.message import Request
 from extproc.core.passport import Papers, Places
 from extproc.core.secret import Secret, seal
+from extproc.core.values import replace
 
 SHORTEST: Final = 8
 """Bytes of a word that is looked for by itself in an answer."""

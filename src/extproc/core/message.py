@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Self
 from urllib.parse import quote, unquote_plus
 
 from extproc.core.headers import Headers, text
 from extproc.core.secret import Secret
+from extproc.core.values import replace, swift
 from extproc.core.verdict import Respond, deny
 
 HOST: Final = re.compile(
@@ -31,6 +32,7 @@ LONGEST_AUTHORITY: Final = 320
 """Characters of a name (253), a trailing dot and a port, and then some: what is remembered by it stays small."""
 
 
+@swift
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request as the chain sees it. `path` is the whole target, query included; `host` is normalised for matching.
@@ -76,6 +78,7 @@ class Request:
         )
 
 
+@swift
 @dataclass(frozen=True, slots=True)
 class Response:
     """One response. `by_envoy`: no upstream gave it, Envoy did in its place."""

@@ -1,6 +1,5 @@
 """From two messages to what Envoy is told: the difference, and what must go with it."""
 
-from dataclasses import replace
 from typing import Any, Final
 
 from extproc.core.chain import Chain
@@ -9,6 +8,7 @@ from extproc.core.headers import Headers, difference
 from extproc.core.message import Message, Request
 from extproc.core.phase import Part, Phase
 from extproc.core.secret import Secret
+from extproc.core.values import replace
 from extproc.core.verdict import Respond, deny
 
 MOST_OPERATIONS: Final = 100

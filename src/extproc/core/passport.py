@@ -3,7 +3,7 @@
 Between them lies Envoy, so it travels as a token that only this gateway's processes can make and read.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from extproc.core.chain import Chain
@@ -11,6 +11,7 @@ from extproc.core.message import Request
 from extproc.core.peer import Backend, Peer, Route
 from extproc.core.secret import Secret
 from extproc.core.state import HIDDEN_FROM_CEL, State
+from extproc.core.values import replace
 
 
 @dataclass(frozen=True, slots=True)

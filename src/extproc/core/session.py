@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from extproc.core.state import State
 from extproc.core.stream import Broken, Pipe, opened
 from extproc.core.trace import trace_of
 from extproc.core.trailers import trailing
+from extproc.core.values import replace
 from extproc.core.verdict import Respond, deny
 from extproc.core.wants import Wants, wants
 from extproc.errors import Cause, ExpressionError, ProtocolError, TooLarge

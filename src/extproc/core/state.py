@@ -1,7 +1,7 @@
 """Everything the engine knows of one exchange, as a value: undoing an extension is dropping a value."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from extproc.core.message import Message, Request, Response
 from extproc.core.peer import Backend, Peer, Route
 from extproc.core.phase import Phase
 from extproc.core.secret import Secret
+from extproc.core.values import replace, swift
 from extproc.core.verdict import Continue, HeaderValue
 from extproc.errors import Defect
 
@@ -26,6 +27,7 @@ RELEASING: Final = frozenset({Phase.REQUEST_HEADERS, Phase.CONNECT, Phase.BACKEN
 """Where a credential may be set: later it is too late to ask Envoy for the answer's headers, in which it is masked."""
 
 
+@swift
 @dataclass(frozen=True, slots=True)
 class State:
     """One exchange between two extensions.

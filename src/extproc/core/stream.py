@@ -1,7 +1,7 @@
 """A body that passes piece by piece through the extensions that want to see it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from extproc.core.chain import BITE, UNAUTHENTICATED, Chain, Denial, Rests, Turn, attempt, defect, judge
@@ -10,6 +10,7 @@ from extproc.core.filter import BodyTransformer, EndOfBody, Reading
 from extproc.core.link import Link, Pace
 from extproc.core.phase import Phase
 from extproc.core.state import State
+from extproc.core.values import replace
 from extproc.core.verdict import Continue, Verdict, answer_to
 from extproc.errors import Cause, Defect, Failure, TimedOut
 

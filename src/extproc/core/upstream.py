@@ -1,7 +1,7 @@
 """The upstream pass: one try of an exchange as a conversation. Envoy asks again for each try, on a stream of its own."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from extproc.core.chain import Chain, Denial, Turn
@@ -23,6 +23,7 @@ from extproc.core.secret import Secret
 from extproc.core.session import NO_CHAIN, Answers, Session
 from extproc.core.state import State
 from extproc.core.trace import trace_of
+from extproc.core.values import replace
 from extproc.core.verdict import Respond, deny
 from extproc.errors import Cause, ExpressionError, ProtocolError
 

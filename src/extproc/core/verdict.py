@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from extproc.core.headers import Value
 from extproc.core.secret import Secret
+from extproc.core.values import swift
 from extproc.errors import Cause
 
 HeaderValue = str | Value | Sequence[str | Value]
@@ -15,6 +16,7 @@ HeaderValue = str | Value | Sequence[str | Value]
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
+@swift
 @dataclass(frozen=True, slots=True)
 class Continue:
     """Go on, with these changes. What is not named stays as it is.
