@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from extproc.kept import Kept, Lease
 from extproc.testing import Clock
 
@@ -93,6 +95,47 @@ async def test_making_one_may_need_another() -> None:
 
     lease.get("store", store)
     assert len(lease.kept) == 2
+
+
+async def test_two_that_make_one_at_once_have_the_same() -> None:
+    kept = Kept(Clock())
+    first, second = kept.lease(), kept.lease()
+    others = list[Client]()
+
+    def slowly() -> Client:
+        others.append(second.get("redis", Client, close))  # somebody else, while this one is made
+        return Client()
+
+    assert first.get("redis", slowly, close) is others[0]
+    await first.end()
+    assert others[0].closed == 0
+    await second.end()
+    assert (others[0].closed, len(kept)) == (1, 0)
+
+
+async def test_one_that_cannot_be_closed_keeps_no_other_from_it() -> None:
+    async def fails(_: Client) -> None:
+        raise OSError("canary")
+
+    kept = Kept(Clock())
+    lease = kept.lease()
+    client = lease.get("client", Client, close)
+    lease.get("store", Client, fails)
+    await lease.end()
+    assert (client.closed, len(kept)) == (1, 0)
+
+
+async def test_one_that_never_closes_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(_: Client) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("extproc.kept.CLOSING", 0.0)
+    lease = Kept(Clock()).lease()
+    client = lease.get("client", Client, close)
+    lease.get("store", Client, hangs)
+    async with asyncio.timeout(5):
+        await lease.end()
+    assert client.closed == 1
 
 
 def test_what_cannot_be_made_is_not_kept() -> None:

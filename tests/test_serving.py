@@ -15,6 +15,7 @@ from extproc.errors import ConfigError
 from extproc.policy.describe import needs
 from extproc.reload.source import Source
 from extproc.serving import INTERRUPTED, Process
+from extproc.worker import Worker
 
 PATIENCE = 10.0
 
@@ -68,6 +69,25 @@ async def test_a_second_sigterm_cuts_no_drain_short(tmp_path: Path) -> None:
 
 async def test_sigint_cuts_a_drain_short_even_if_it_comes_with_the_sigterm(tmp_path: Path) -> None:
     assert await ended(process(tmp_path, 3600), sends(signal.SIGTERM, signal.SIGINT)) == INTERRUPTED
+
+
+async def test_a_hangup_that_comes_before_it_serves_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody starts it, and has it read its configuration at once."""
+    start = Worker.start
+
+    async def hung_up(worker: Worker) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await start(worker)
+
+    monkeypatch.setattr(Worker, "start", hung_up)
+    serving = process(tmp_path, 0)
+    running = asyncio.ensure_future(ended(serving, lambda: None))
+    while serving._worker is None or serving._worker.condition.generation == 1:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await running == 0
 
 
 async def test_an_admin_port_that_is_taken_is_a_refusal(tmp_path: Path) -> None:

@@ -177,6 +177,17 @@ async def test_one_that_was_met_is_known_when_it_counts_and_not_before() -> None
     assert told[-1] == ("vault", False)
 
 
+async def test_another_configuration_may_come_between_a_round_and_its_questions() -> None:
+    first, second = Asked("redis", None, None), Asked("vault", None)
+    watching = watch(first)
+    asking = asyncio.ensure_future(watching.ask())
+    await asyncio.sleep(0)  # the round has begun, and no question of it
+    watching.follow({"vault": second}, frozenset({"vault"}))
+    await asking
+    await watching.ask()
+    assert watching.problems() == ()
+
+
 async def test_an_answer_that_comes_when_it_does_not_count_any_more_changes_nothing() -> None:
     told: list[tuple[str, bool]] = []
     asked, answer = asyncio.Event(), asyncio.Event()

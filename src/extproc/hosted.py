@@ -108,13 +108,17 @@ class Process:
         """The parent wants an end: let what is open end before it comes. Or somebody wants the configuration read."""
         with suppress(ConnectionError):
             said = await reader.readline()
-            if said == RELOAD and isinstance(self._follower, Follower):
-                self._follower.changes.asked.set()
+            if said == RELOAD:  # where there is a parent, it reads for all its workers: this one is not to drain
+                self._read_now()
             elif said:
                 await self._drain()
                 writer.write(DRAINED)
                 await writer.drain()
         writer.close()
+
+    def _read_now(self) -> None:
+        if isinstance(self._follower, Follower):
+            self._follower.changes.asked.set()
 
     async def _drain(self) -> None:
         seconds = self.worker.resolved.settings.drain_seconds

@@ -2,16 +2,24 @@
 it wants under a key that says all that it is made from; so the next one that wants the same goes on with it.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final, TypeVar
 
+import structlog
+
 from extproc.adapters.memory import Counters
+
+log = structlog.get_logger("extproc.reload")
 
 T = TypeVar("T")
 Close = Callable[[Any], Awaitable[None]]
+
+CLOSING: Final = 10.0
+"""Seconds that something may take to close. Then it is left as it is: what comes after it must not wait for ever."""
 
 
 @dataclass(slots=True)
@@ -45,10 +53,12 @@ class Kept:
                 entry.borrowers += 1
                 found: T = entry.value
                 return found
-        made = make()  # not under the lock: it may borrow what it needs; and nobody else borrows meanwhile
-        with self._lock:
-            self._entries[key] = _Entry(made, close, 1)
-        return made
+        made = make()  # not under the lock: it may borrow what it needs
+        with self._lock:  # somebody else may have been faster; nobody knows of ours, and it has no connection yet
+            entry = self._entries.setdefault(key, _Entry(made, close))
+            entry.borrowers += 1
+        winner: T = entry.value
+        return winner
 
     async def give_back(self, key: Hashable) -> None:
         """The last one to give it back closes it."""
@@ -59,7 +69,8 @@ class Kept:
                 return
             del self._entries[key]
         if entry.close:
-            await entry.close(entry.value)
+            async with asyncio.timeout(CLOSING):
+                await entry.close(entry.value)
 
 
 @dataclass(slots=True)
@@ -77,10 +88,15 @@ class Lease:
         return found
 
     async def end(self) -> None:
-        """Give everything back, the last first: what was borrowed later may need what was borrowed before."""
+        """Give everything back, the last first: what was borrowed later may need what was borrowed before. One that cannot be
+        closed keeps no other from it.
+        """
         while self._keys:
             key, _ = self._keys.popitem()
-            await self.kept.give_back(key)
+            try:
+                await self.kept.give_back(key)
+            except Exception as error:  # noqa: BLE001 - told without its text: what is closed may hold what nobody is to read
+                log.error("close_failed", error=type(error).__name__)  # noqa: TRY400
 
 
 def steady(now: Callable[[], float], ticks: Callable[[], float] = time.monotonic) -> Callable[[], float]:

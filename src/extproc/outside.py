@@ -20,10 +20,11 @@ from extproc.core.measure import CacheUse
 from extproc.core.secret import Secret, seal
 from extproc.errors import ConfigError, Place, Unavailable
 from extproc.kept import Kept, Lease
+from extproc.policy import read
 from extproc.policy.connections import RedisConnection, SecretSource, VaultConnection, VaultRole
 from extproc.policy.documents import ExtProcConfiguration
 from extproc.ports import CounterStore, Dependency, Expression, Review, SecretStore, TokenReviewer
-from extproc.reload.snapshot import Look, look
+from extproc.reload.snapshot import Look, look, looked
 
 if TYPE_CHECKING:
     from extproc.adapters.kubernetes import KubernetesReviewer
@@ -55,6 +56,7 @@ class Connected:
         self.memory = self._lease.kept.memory
         self.dependencies: dict[str, Dependency] = {}
         self._looks: dict[Path, Look] = {} if looks is None else looks
+        self._tokens: dict[Path, bytes | ConfigError] = {}
         vault = settings.connections.vault
         self._vault_server = _server(vault, directory) if vault else None
         self._sources = {name: self._source(name, source) for name, source in settings.secret_sources.items()}
@@ -70,9 +72,21 @@ class Connected:
         static = config.get("static")
         if static is None:
             return self._kubernetes
-        path = directory / static["path"]
-        self._looks[path] = look(path, counts=True)
-        return StaticTokens(path)
+        return self._static(directory / static["path"])
+
+    def _static(self, path: Path) -> StaticTokens:
+        """Read once: what is in force and what was looked at are the same, whoever replaces the file meanwhile.
+
+        Raises: ConfigError.
+        """
+        if path not in self._tokens:
+            content = self._tokens[path] = read.content(path, path)
+            self._looks[path] = looked(content)
+        found = self._tokens[path]
+        if isinstance(found, bytes):
+            return StaticTokens(path, raw=found)
+        StaticTokens(path)  # which says what is wrong with it
+        raise ConfigError("the token file was not there a moment ago", Place(str(path)))
 
     def counters(self, store: str | None, fallback: str | None = None) -> CounterStore:
         connection = self._settings.connections.redis

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from extproc.compose import listeners
-from extproc.reload.following import Follower, following
+from extproc.reload.following import Follower, Obedient, following
 from extproc.reload.source import Loaded
 from extproc.tether import Tether
 from extproc.wire.http2.server import Server
@@ -46,6 +46,7 @@ class Process:
         where = listeners(self.loaded.resolved, self.index)
         server = Server(lambda: worker.engine, where, worker.largest, lambda: worker.ready)
         loop = asyncio.get_running_loop()
+        follower = self._follower(worker)
         self._told = {number: asyncio.Event() for number in (signal.SIGTERM, signal.SIGINT)}
         for number, told in self._told.items():
             loop.add_signal_handler(number, told.set)
@@ -54,7 +55,7 @@ class Process:
         try:
             await worker.start()
             worker.serves()
-            follows = self._follow(worker)
+            follows = asyncio.ensure_future(follower.run())
             on_ready()
             log.info("serving", gateway=self.loaded.resolved.gateway, listen=[each.address for each in where])
             return await self._until_asked(server, worker)
@@ -64,12 +65,12 @@ class Process:
             await server.stop()
             await worker.stop()
 
-    def _follow(self, worker: Worker) -> asyncio.Task[None]:
-        """Take over what changes. SIGHUP: now; a worker leaves that to its parent."""
+    def _follower(self, worker: Worker) -> Follower | Obedient:
+        """Who takes over what changes. SIGHUP: now, or once it serves; a worker leaves that to its parent."""
         follower = following(worker, self.tied)
         again = follower.changes.asked.set if isinstance(follower, Follower) else lambda: None
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
-        return asyncio.ensure_future(follower.run())
+        return follower
 
     async def _until_asked(self, server: Server, worker: Worker) -> int:
         """A second SIGTERM changes nothing: only SIGINT cuts a drain short."""

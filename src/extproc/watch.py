@@ -87,7 +87,8 @@ class Watch:
 
     async def ask(self) -> None:
         """One question to each, at the same time."""
-        await asyncio.gather(*(self._probe(name, dependency) for name, dependency in self.dependencies.items()))
+        asked = [(name, each, self._known[name]) for name, each in self.dependencies.items()]
+        await asyncio.gather(*(self._probe(*each) for each in asked))
 
     def problems(self) -> tuple[str, ...]:
         """Why this process is not ready: a sentence for each required dependency that is down."""
@@ -112,8 +113,8 @@ class Watch:
         self._met[dependency.name] = known = Known()
         known.answered(await self._asked(dependency.name, dependency))
 
-    async def _probe(self, name: str, dependency: Dependency) -> None:
-        known = self._known[name]
+    async def _probe(self, name: str, dependency: Dependency, known: Known) -> None:
+        """`known` is what counts as the question is put: before it begins there may be others."""
         problem = await self._asked(name, dependency)
         before = known.problem
         known.answered(problem)

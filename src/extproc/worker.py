@@ -91,7 +91,7 @@ class Worker:
     @property
     def largest(self) -> int:
         """Bytes of the largest body in one message: one that grew to twice its size."""
-        return 2 * self.first.resolved.needs.max_body_bytes
+        return 2 * self.first.source.room
 
     async def start(self) -> None:
         """Raises: ConfigError, if the admin port cannot be had."""
@@ -108,17 +108,27 @@ class Worker:
         self.ready = self._started = True
 
     async def prepare(self, loaded: Loaded) -> None:
-        """Make `loaded` ready to be the next: exchanges that began with it elsewhere may come, and what it reaches is asked."""
+        """Make `loaded` ready to be the next: exchanges that began with it elsewhere may come, and what it reaches is asked.
+        If that fails, there is none.
+        """
         await self._generations.drop()
-        self._generations.next = self._generation(loaded)
-        await self._watch.meet(_dependencies(loaded.resolved))
+        try:
+            self._generations.next = self._generation(loaded)
+            await self._watch.meet(_dependencies(loaded.resolved))
+        except Exception:
+            self._generations.next = None
+            await loaded.lease.end()
+            raise
 
     def commit(self) -> None:
         """Exchanges that begin from now on are of the next configuration."""
         self._generations.commit()
-        self._watch.follow(_dependencies(self.resolved), self.resolved.required)
-        self._counted()
         self.condition.accepted(self.loaded)
+        self._watch.follow(_dependencies(self.resolved), self.resolved.required)
+        try:
+            self._counted()
+        except Exception:  # a filter of somebody else's that cannot say what it remembers: it is in force all the same
+            log.exception("caches_unknown")
 
     async def drop(self) -> None:
         """The next configuration is not wanted any more."""

@@ -108,7 +108,7 @@ class Crew:
         return [worker.index for worker in self._workers if worker.ready]
 
     async def ask(self, index: int, question: Mapping[str, Any], seconds: float) -> Mapping[str, Any] | None:
-        """What a worker answers; None if it ends instead, or takes too long. One question at a time."""
+        """What a worker answers; None if it ends instead, or takes too long, and then it is to end. One question at a time."""
         worker = self._workers[index]
         if worker.line is None:
             return None
@@ -121,8 +121,9 @@ class Crew:
                     answer: dict[str, Any] = orjson.loads(line)
                     if answer["id"] == worker.asked:  # and not the answer to one that took too long
                         return answer
-        except (TimeoutError, OSError):
+        except (TimeoutError, OSError, ValueError):  # ValueError: no line, or none that ends
             log.error("worker_silent", worker=index, question=question.get("do"))  # noqa: TRY400 - a traceback says nothing
+            self.replace(index)
         return None
 
     async def run(self) -> int:
@@ -138,6 +139,13 @@ class Crew:
         if self._signal is signal.SIGINT:
             return ENDED
         return int(bool(codes - {0, -signal.SIGTERM}))
+
+    def replace(self, index: int) -> None:
+        """Let a worker end, and another one begin in its place with what is in force."""
+        worker = self._workers[index]
+        _send(worker, signal.SIGTERM)
+        if process := worker.process:
+            asyncio.get_running_loop().call_later(self.patience.drain, _kill, worker, process)
 
     def stop(self, how: signal.Signals) -> None:
         """Pass `how` on to all workers, and start none anew. SIGTERM lets them drain, SIGINT ends them at once."""
@@ -260,6 +268,12 @@ def _pipe_with(data: bytes) -> Iterator[int]:
         yield reading
     finally:
         os.close(reading)
+
+
+def _kill(worker: _Worker, process: asyncio.subprocess.Process) -> None:
+    """If it is still that one."""
+    if worker.process is process:
+        _send(worker, signal.SIGKILL)
 
 
 def _send(worker: _Worker, what: signal.Signals) -> None:

@@ -58,16 +58,24 @@ async def test_a_change_counts_once_it_stands_still(tmp_path: Path) -> None:
         assert steps.slept == [EVERY, STILL, STILL, EVERY]
 
 
-async def test_what_never_stands_still_is_taken_in_the_end(tmp_path: Path) -> None:
+async def test_what_changes_all_the_time_is_not_taken_over_before_it_stands_still(tmp_path: Path) -> None:
+    """Somebody writes slowly, in place: each prefix may be a valid configuration, with less policy than the whole. Whoever asks
+    for it gets it all the same.
+    """
     path = tmp_path / "a.yaml"
     path.write_text("1")
-    async with watching(path) as (_, steps, seen):
-        for number in range(RESTLESS + 2):
+    async with watching(path) as (changes, steps, seen):
+        for number in range(2 * RESTLESS):
             await steps._sleeps.acquire()
             path.write_text(f"version {number}")
             steps._go.release()
         await steps._sleeps.acquire()
-        assert len(seen) == 1
+        assert seen == []
+        changes.asked.set()
+        path.write_text("asked for")
+        steps._go.release()
+        await steps._sleeps.acquire()
+        assert texts(seen) == [b"asked for"]
 
 
 async def test_a_change_that_is_undone_meanwhile_is_none(tmp_path: Path) -> None:

@@ -3,19 +3,22 @@
 import asyncio
 import gc
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.core.session import Session
-from extproc.errors import Unavailable
+from extproc.errors import ConfigError, Unavailable
+from extproc.policy import read
 from extproc.ports import Algorithm, Demand
-from extproc.reload.following import Follower, Obedient
-from extproc.reload.snapshot import snapshot, written
+from extproc.reload.following import CHANGED, Follower, Obedient
+from extproc.reload.snapshot import name, reread, snapshot, written
 from extproc.reload.source import Source
 from extproc.worker import Worker
 from tests.e2e.gateway import PII, quota, tokens
@@ -259,6 +262,79 @@ async def test_a_token_that_was_taken_out_of_the_file_is_nobodys_at_once(tmp_pat
         assert await _reviews(follower).peer("token-of-ai-workloads", "") is None
 
 
+async def test_a_token_file_that_is_replaced_for_a_moment_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in force is what was looked at: otherwise a token that was there for a moment would be good until the next
+    change, since the file looks as before.
+    """
+    path, contents = tmp_path / "tokens", read.content
+
+    def swapped(shown: Path, real: Path) -> bytes | ConfigError:
+        found = contents(shown, real)
+        if real == path:
+            put(path, tokens().replace("token-of-ai-workloads", "another-token"))
+        return found
+
+    async with following(write(tmp_path)) as follower:
+        write(tmp_path, quota(5))
+        seen = await follower.changes._look()
+        monkeypatch.setattr(read, "content", swapped)
+        await follower.offer(seen.snapshot, asked=False)
+        monkeypatch.undo()
+        assert told(follower)["problem"] == []
+        assert await _reviews(follower).peer("another-token", "") is None
+        assert await _reviews(follower).peer("token-of-ai-workloads", "") is not None
+        assert follower.changes.name != (await follower.changes._look()).name, "the next look sees what came meanwhile"
+
+
+async def test_a_token_file_that_was_not_there_a_moment_ago_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with following(write(tmp_path)) as follower:
+        write(tmp_path, quota(5))
+        seen = await follower.changes._look()
+        gone = ConfigError("there is no such file")
+        monkeypatch.setattr(read, "content", lambda _shown, _real: gone)
+        await follower.offer(seen.snapshot, asked=False)
+        monkeypatch.undo()
+        assert "the token file was not there a moment ago" in told(follower)["problem"][0]
+
+
+async def test_a_worker_takes_over_nothing_that_its_parent_has_not_seen(tmp_path: Path) -> None:
+    """Its documents are the parent's; the token file is read by each."""
+    path = write(tmp_path)
+    async with following(path) as follower:
+        worker, engine = follower.worker, follower.worker.engine
+        write(tmp_path, quota(5))
+        file = tmp_path / "good.json"
+        file.write_bytes(written(snapshot(path)))
+        asked = _asks(file, worker)
+        put(tmp_path / "tokens", tokens().replace("token-of-ai-workloads", "another-token"))
+        parent = Parent(asked, b'{"id": 2, "do": "commit"}', b'{"id": 3, "do": "name", "name": "another"}')
+        await _hears(worker, parent)
+        assert worker.engine is engine
+        assert [CHANGED.encode() in one for one in parent.heard] == [True, False, True]
+        assert len(worker.first.source.kept) == KEPT
+
+
+async def test_a_hundred_configurations_leave_no_file_and_no_thread(tmp_path: Path) -> None:
+    """With a Redis that is another one each time, and every fifth refused."""
+    async with following(write(tmp_path, _redis(), connections=REDIS)) as follower:
+        counts = []
+        for number in range(100):
+            redis = {"redis": {"url": f"unix:///nowhere/{number}.sock"}}
+            write(tmp_path, _redis(number + 1), connections=redis if number % 5 else {"redis": {}})
+            await offer(follower)
+            await follower.worker._generations.sweep()
+            if number in (9, 99):
+                gc.collect()
+                files = os.listdir("/proc/self/fd")  # noqa: PTH208 - not waited for
+                counts.append((len(files), threading.active_count()))
+        assert counts[1] <= counts[0]
+        assert told(follower)["generation"] == 81
+
+
 async def test_a_token_file_that_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     async with following(write(tmp_path)) as follower:
         (tmp_path / "tokens").unlink()
@@ -367,19 +443,25 @@ async def test_a_worker_does_as_its_parent_says(tmp_path: Path) -> None:
         (tmp_path / "good.json").write_bytes(written(snapshot(path)))
         put(path, "bad: 1")
         (tmp_path / "bad.json").write_bytes(written(snapshot(path)))
-        good, bad = (f'{{"id": 1, "do": "prepare", "file": "{tmp_path}/{name}.json"}}' for name in ("good", "bad"))
-        parent = Parent(good.encode(), b'{"id": 2, "do": "drop"}', bad.encode(), b'{"id": 3, "do": "commit"}')
+        good, bad = (_asks(tmp_path / f"{name}.json", worker) for name in ("good", "bad"))
+        parent = Parent(good, b'{"id": 2, "do": "drop"}', bad, b'{"id": 3, "do": "commit"}')
         await _hears(worker, parent)
         assert worker.engine is engine
         assert parent.heard[:2] == [b'{"id":1,"problems":[]}', b'{"id":2,"problems":[]}']
         assert b"no document of a configuration" in parent.heard[2]
         assert b"a defect" in parent.heard[3], "there is nothing to go over to"
-        parent = Parent(good.encode(), b'{"id": 4, "do": "commit"}', b'{"id": 5, "do": "refused", "problems": ["x"]}')
+        parent = Parent(good, b'{"id": 4, "do": "commit"}', b'{"id": 5, "do": "refused", "problems": ["x"]}')
         await _hears(worker, parent)
         assert worker.engine is not engine
         assert worker.condition.problems == ("x",)
         await _hears(worker, Parent(b'{"id": 6, "do": "unchanged"}'))
         assert worker.condition.problems == ()
+
+
+def _asks(file: Path, worker: Worker, **more: str) -> bytes:
+    """To prepare what is in this file, as a parent does who read the same."""
+    found = reread(file.read_bytes())
+    return orjson.dumps({"id": 1, "do": "prepare", "file": str(file), "name": name(found, worker.loaded.looks), **more})
 
 
 async def _hears(worker: Worker, parent: Parent) -> None:

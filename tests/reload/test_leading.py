@@ -1,16 +1,19 @@
 """The parent of workers that follow: all take over the same, or none does."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from extproc.reload.following import CHANGED
 from extproc.reload.leading import KEPT, Leader
-from extproc.reload.snapshot import name, reread
-from extproc.reload.source import Source
+from extproc.reload.snapshot import name, reread, snapshot
+from extproc.reload.source import Declined, Source
+from extproc.tether import SNAPSHOT
 from extproc.workers import Patience
-from tests.e2e.gateway import quota
+from tests.e2e.gateway import PII, quota
 from tests.reload.making import put, write
 
 
@@ -20,6 +23,7 @@ class Crew:
     def __init__(self, count: int = 2) -> None:
         self.up = list(range(count))
         self.wrong: dict[tuple[int, str], list[str] | None] = {}
+        self.once: dict[tuple[int, str], list[str]] = {}
         self.told: list[tuple[int, Mapping[str, Any]]] = []
         self.patience = Patience(drain=35)
 
@@ -28,8 +32,12 @@ class Crew:
 
     async def ask(self, index: int, question: Mapping[str, Any], seconds: float) -> Mapping[str, Any] | None:
         self.told.append((index, question))
-        problems = self.wrong.get((index, question["do"]), [])
+        asked = index, question["do"]
+        problems = self.once.pop(asked) if asked in self.once else self.wrong.get(asked, [])
         return None if problems is None else {"problems": problems}
+
+    def replace(self, index: int) -> None:
+        self.told.append((index, {"do": "replaced"}))
 
     def words(self) -> list[tuple[int, str]]:
         found = [(index, question["do"]) for index, question in self.told]
@@ -103,7 +111,7 @@ async def test_one_that_starts_while_others_go_over_catches_up(tmp_path: Path, l
     assert crew.words() == [(1, "prepare"), (1, "commit")]
     leader.starts(1)
     await leader.serves(1)
-    assert crew.words() == []
+    assert crew.words() == [(1, "name")]
 
 
 async def test_one_that_starts_hears_that_the_configuration_on_disk_is_bad(
@@ -114,20 +122,92 @@ async def test_one_that_starts_hears_that_the_configuration_on_disk_is_bad(
     crew.words()
     file = leader.starts(1)
     await leader.serves(1)
-    assert crew.words() == [(1, "refused")]
+    assert crew.words() == [(1, "name"), (1, "refused")]
     assert b"bad" not in reread(file.read_bytes()).files[0].content
 
 
-async def test_one_that_did_not_go_over_is_led_there_later(tmp_path: Path, leader: Leader, crew: Crew) -> None:
-    crew.wrong[1, "commit"] = ["a defect"]
+@pytest.mark.parametrize("where", ["prepare", "commit"])
+async def test_one_that_cannot_catch_up_is_replaced(tmp_path: Path, leader: Leader, crew: Crew, where: str) -> None:
+    """Nobody goes on with what is not in force any more: a rule that is gone would hold for ever in one worker."""
+    leader.starts(1)
+    crew.up = [0]
     write(tmp_path, quota(5))
     await offer(leader)
-    crew.wrong.clear()
     crew.words()
-    await leader.serves(0)
-    assert crew.words() == []
+    crew.wrong[1, where] = ["a defect"]
     await leader.serves(1)
-    assert crew.words() == [(1, "prepare"), (1, "commit")]
+    assert crew.words()[-1] == (1, "replaced")
+
+
+async def test_one_that_did_not_go_over_is_led_there_at_once(tmp_path: Path, leader: Leader, crew: Crew) -> None:
+    """Such as one that became ready in between, and has not made ready what the others have."""
+    crew.once[1, "commit"] = ["a defect"]
+    write(tmp_path, quota(5))
+    await offer(leader)
+    assert crew.words() == [(0, "prepare"), (1, "prepare"), (0, "commit"), (1, "commit"), (1, "prepare"), (1, "commit")]
+    await leader.serves(1)
+    assert crew.words() == [(1, "name")]
+
+
+async def test_what_a_worker_found_changed_is_read_again(tmp_path: Path, leader: Leader, crew: Crew) -> None:
+    """Though it looks as before: the file that it refers to was something else for a moment."""
+    crew.once[1, "prepare"] = [CHANGED]
+    before = leader._force.name
+    write(tmp_path, quota(5))
+    await offer(leader)
+    assert leader._force.name == before
+    assert leader.changes.name != (await leader.changes._look()).name
+    await offer(leader)
+    assert leader._force.name != before
+
+
+async def test_a_worker_that_began_with_another_file_goes_over_to_what_is_in_force(leader: Leader, crew: Crew) -> None:
+    leader.starts(1)
+    crew.once[1, "name"] = [CHANGED]
+    await leader.serves(1)
+    assert crew.words() == [(1, "name"), (1, "prepare"), (1, "commit")]
+
+
+async def test_a_defect_ends_no_following(tmp_path: Path, leader: Leader, crew: Crew) -> None:
+    """Not even if the workers cannot be told of it; and they are told one thing at a time."""
+    put(tmp_path / "config.yaml", "bad: 1")
+    questions, enough = [], asyncio.Event()
+
+    async def ask(index: int, *_: object) -> None:
+        questions.append(leader._talking.locked())
+        if len(questions) == 8:
+            enough.set()
+        raise RuntimeError("canary")
+
+    async def soon(_: float) -> None:
+        leader.again()
+
+    crew.ask = ask  # type: ignore[assignment, method-assign]
+    leader.changes.sleep = soon
+    running = asyncio.ensure_future(leader.run())
+    async with asyncio.timeout(20):
+        await enough.wait()
+    running.cancel()
+    assert all(questions)
+
+
+async def test_a_worker_that_begins_with_less_has_room_for_what_the_others_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would refuse what all others can take over, and so keep them from it."""
+    (tmp_path / "own").mkdir()
+    path = write(tmp_path, PII)
+    leader = Leader(Source(path).start(), tmp_path / "own", Crew())  # type: ignore[arg-type]
+    write(tmp_path)
+    await offer(leader)
+    monkeypatch.setenv(SNAPSHOT, str(leader.starts(1)))
+    source = Source(path)
+    successor = source.start()
+    write(tmp_path, PII)
+    assert source.load(snapshot(path), successor).resolved.needs.max_body_bytes == 1048576
+    write(tmp_path, {**PII, "config": {**PII["config"], "maxBodyBytes": 1048577}})
+    with pytest.raises(Declined, match="the server was started for 1048576"):
+        source.load(snapshot(path), successor)
 
 
 async def test_files_of_former_ones_go(tmp_path: Path, leader: Leader) -> None:

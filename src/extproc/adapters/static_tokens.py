@@ -40,8 +40,8 @@ class TokenFile(Model):
 class StaticTokens:
     """A `TokenReviewer`. It keeps hashes only, and finds a token by its hash: no comparison tells how far a guess was right."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str] = os.environ) -> None:
-        """Reads the file at `path`.
+    def __init__(self, path: Path, environ: Mapping[str, str] = os.environ, raw: bytes | None = None) -> None:
+        """Reads the file at `path`; or `raw`, which was read there.
 
         Raises:
             ConfigError: this is inside a cluster, or the file is not there or not what it should be. No token is in the text.
@@ -53,7 +53,7 @@ class StaticTokens:
             )
         self._path = path
         self._known: dict[bytes, tuple[Peer, frozenset[str]]] = {}
-        for index, entry in enumerate(_parse(path).tokens):
+        for index, entry in enumerate(_parse(path, raw).tokens):
             self._add(index, entry)
 
     def __repr__(self) -> str:
@@ -104,9 +104,9 @@ def _contents(path: Path) -> bytes:
     return raw
 
 
-def _parse(path: Path) -> TokenFile:
+def _parse(path: Path, raw: bytes | None) -> TokenFile:
     try:
-        document = yaml.load(_contents(path), _Loader)  # noqa: S506 - a SafeLoader
+        document = yaml.load(_contents(path) if raw is None else raw, _Loader)  # noqa: S506 - a SafeLoader
         return TokenFile.model_validate(document)
     except OSError as error:
         raise ConfigError(

@@ -83,8 +83,9 @@ class Explained:
     def select(self, request: Request, cluster: str) -> Selection | Respond:
         return self._asked(self.inner.select(request, cluster))
 
-    def select_again(self, request: Request) -> Selection | Respond:
-        return self._asked(self.inner.select_again(request))
+    def select_again(self, request: Request) -> Selection | Respond | None:
+        found = self.inner.select_again(request)
+        return None if found is None else self._asked(found)
 
     def _asked(self, found: Selection | Respond) -> Selection | Respond:
         if isinstance(found, Selection):

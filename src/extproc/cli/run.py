@@ -27,7 +27,8 @@ def command(
     transport: Annotated[Literal["http2", "envoy"], typer.Option(help="What carries a sidecar's messages.")] = "http2",
 ) -> None:
     """Start Envoy and the server. Ctrl-C ends both at once, SIGTERM lets them finish what is open."""
-    loaded = Source(config).start()
+    path = config.absolute() if mode == "inprocess" else config  # its processes work in another folder
+    loaded = Source(path).start()
     resolved = loaded.resolved
     wanted(os.environ)
     plan = plan_of(resolved)

@@ -36,7 +36,8 @@ def command(
 ) -> None:
     """The ext_proc server. SIGTERM drains it, Ctrl-C ends it at once; exit code 2 before any port opens if it is refused."""
     configure_logging()
-    loaded = Source(config, admin=admin, workers=workers).start()
+    path = config.absolute() if transport == "envoy" else config  # its processes work in another folder
+    loaded = Source(path, admin=admin, workers=workers).start()
     settings = loaded.resolved.settings
     wanted(os.environ)
     if transport == "envoy":

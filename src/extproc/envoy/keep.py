@@ -5,7 +5,7 @@ first, on a socket that only its parent can reach: it lets what is open end, and
 import asyncio
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ class Keeper(Crew):
     controls: tuple[Path, ...] = ()
     _served: bool = False
     _draining: asyncio.Future[None] | None = None
+    _leaving: dict[int, asyncio.Future[None]] = field(default_factory=dict)
 
     def stop(self, how: signal.Signals) -> None:
         """SIGTERM lets them drain, SIGINT ends them at once; a second SIGTERM changes nothing."""
@@ -41,6 +42,16 @@ class Keeper(Crew):
     def _became(self, worker: _Worker, *, ready: bool) -> None:
         self._served = self._served or ready
         super(Keeper, self)._became(worker, ready=ready)
+
+    def replace(self, index: int) -> None:
+        """Envoy is told to end once the application in it has drained."""
+        self._leaving[index] = asyncio.ensure_future(self._left(index))
+
+    async def _left(self, index: int) -> None:
+        process = self._workers[index].process
+        await self._told(self.controls[index])
+        if self._workers[index].process is process:
+            super(Keeper, self).replace(index)
 
     async def _drain(self) -> None:
         await asyncio.gather(*(self._told(control) for control in self.controls))

@@ -8,10 +8,16 @@ something else each. Reading some kilobytes and hashing them, in a thread, takes
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from extproc.reload.snapshot import Look, Snapshot, look, name, snapshot
+from extproc.reload.thread import in_thread
+
+log = structlog.get_logger("extproc.reload")
 
 EVERY: Final = 1.0
 """Seconds between two looks."""
@@ -20,7 +26,9 @@ STILL: Final = 0.2
 """Seconds for which nothing may change before it counts: somebody may be in the middle of writing."""
 
 RESTLESS: Final = 10
-"""How often it is waited for that; then it is taken as it is."""
+"""How often it is waited for that before it is told. It is never taken over meanwhile: the first half of a file may be valid,
+and lack the policy that is in the second.
+"""
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -46,7 +54,7 @@ class Changes:
             asked = await self._second()
             found = await self._look()
             if not asked and self.name != found.name:
-                found = await self._still(found)
+                found = await self._still()
             if asked or self.name != found.name:
                 self.looks, self.name, self.forced = found.looks, found.name, asked
                 return found.snapshot
@@ -74,17 +82,21 @@ class Changes:
         self.asked.clear()
         return asked
 
-    async def _still(self, found: "_Found") -> "_Found":
-        for _ in range(RESTLESS):
+    async def _still(self) -> "_Found":
+        """What is there once it stands still."""
+        looks, found = 0, await self._look()
+        while True:
             before = found
             await self.sleep(STILL)
             found = await self._look()
-            if found.name == before.name:
-                break
-        return found
+            if found.name == before.name or self.asked.is_set():
+                return found
+            looks += 1
+            if looks % RESTLESS == 0:
+                log.warning("configuration_restless", seconds=looks * STILL)
 
     async def _look(self) -> "_Found":
-        return await asyncio.to_thread(_look, self.path, self.looks)
+        return await in_thread(partial(_look, self.path, self.looks), "look")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ from extproc.reload.source import Loaded
 MOST: Final = 50
 """Sentences that are kept of one refusal."""
 
+LONGEST: Final = 2000
+"""Characters of one of them that are kept: they go to workers in one line, to the log and to `/status`."""
+
 UNSEEN: Final = frozenset({"gateway", "sockets", "system_ca", "access_log"})
 """What of a plan does not change, or changes without a reload."""
 
@@ -130,7 +133,7 @@ def outdated(first: Loaded, now: Loaded) -> Iterator[str]:
 
 def bounded(problems: Iterable[str]) -> tuple[str, ...]:
     """The first of them, and how many more there are."""
-    found = tuple(problems)
+    found = tuple(one if len(one) <= LONGEST else f"{one[:LONGEST]}..." for one in problems)
     rest = (f"and {len(found) - MOST} more",) if len(found) > MOST else ()
     return (*found[:MOST], *rest)
 

@@ -4,16 +4,19 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import orjson
 import structlog
 
+from extproc.errors import ConfigError, Place
 from extproc.reload.changes import Changes
 from extproc.reload.condition import Condition, bounded
 from extproc.reload.snapshot import Snapshot, name, reread
 from extproc.reload.source import Declined, Loaded
+from extproc.reload.thread import in_thread
 from extproc.tether import Tether
 from extproc.worker import Worker
 
@@ -21,6 +24,14 @@ log = structlog.get_logger("extproc.reload")
 
 TURN: Final = 0.0005
 """Seconds after which the thread that loads must let others go on, if they want to."""
+
+PATIENCE: Final = 30.0
+"""Seconds in which a configuration is to be built: less than those for which a parent waits for a worker."""
+
+MOST_STUCK: Final = 4
+"""Threads that may be left behind with constructors that do not return."""
+
+CHANGED: Final = "a file that the configuration refers to changed while it was read: it is read again"
 
 DEFECT: Final = "it could not be taken over: a defect, the log has more"
 
@@ -95,7 +106,9 @@ class Obedient:
     async def _do(self, message: Mapping[str, Any]) -> tuple[str, ...]:
         worker, what = self.worker, message["do"]
         if what == "prepare":
-            return await self._prepare(await asyncio.to_thread(Path(message["file"]).read_bytes))
+            return await self._prepare(message)
+        if what == "name":
+            return self._same(worker.loaded, message)
         if what == "commit":
             worker.commit()
         elif what == "drop":
@@ -106,13 +119,21 @@ class Obedient:
             worker.condition.unchanged()
         return ()
 
-    async def _prepare(self, data: bytes) -> tuple[str, ...]:
+    async def _prepare(self, message: Mapping[str, Any]) -> tuple[str, ...]:
         try:
-            loaded = await load(self.worker.first, reread(data))
+            loaded = await load(self.worker.first, reread(await in_thread(Path(message["file"]).read_bytes, "read")))
         except Declined as declined:
             return bounded(map(str, declined.errors))
+        if problems := self._same(loaded, message):
+            await loaded.lease.end()
+            return problems
         await self.worker.prepare(loaded)
         return ()
+
+    @staticmethod
+    def _same(loaded: Loaded, message: Mapping[str, Any]) -> tuple[str, ...]:
+        """Whether it was made from what the parent has seen: the documents are the parent's, but not what they refer to."""
+        return () if loaded.name == message["name"] else (CHANGED,)
 
 
 def following(worker: Worker, tied: Tether | None) -> Follower | Obedient:
@@ -120,19 +141,46 @@ def following(worker: Worker, tied: Tether | None) -> Follower | Obedient:
     return Obedient(worker, tied) if tied else Follower(worker)
 
 
-async def load(first: Loaded, found: Snapshot) -> Loaded:
+async def load(first: Loaded, found: Snapshot, patience: float = PATIENCE) -> Loaded:
     """What was found, for a process that was started with `first`. In a thread, which lets exchanges go on as soon as they can,
-    and not only after 5 ms. Raises: Declined.
+    and not only after 5 ms. One that takes too long is refused; what it borrowed is given back whenever it ends.
+
+    Raises: Declined.
     """
+    stuck = first.source.stuck
+    if len(stuck) >= MOST_STUCK:
+        raise _late(first, found, f"{len(stuck)} configurations before it have not been built yet: restart the server")
     before = sys.getswitchinterval()
     sys.setswitchinterval(min(before, TURN))
+    loading = in_thread(partial(first.source.load, found, first), "load")
     try:
-        return await asyncio.to_thread(first.source.load, found, first)
+        async with asyncio.timeout(patience):
+            return await asyncio.shield(loading)
+    except TimeoutError:
+        stuck.add(loading)
+        loading.add_done_callback(partial(_ended, stuck))
+        what = f"it was not built within {patience:g} s: some extension waits for something in its constructor"
+        raise _late(first, found, what) from None
     except Declined as declined:
         await declined.lease.end()
         raise
     finally:
         sys.setswitchinterval(before)
+
+
+def _late(first: Loaded, found: Snapshot, what: str) -> Declined:
+    return Declined((ConfigError(what, Place(str(found.path))),), {}, first.source.kept.lease())
+
+
+def _ended(stuck: set[asyncio.Future[Loaded]], loading: asyncio.Future[Loaded]) -> None:
+    """One that nobody waits for has been built after all, or has failed."""
+    error = loading.exception()
+    lease = error.lease if isinstance(error, Declined) else loading.result().lease if error is None else None
+    if lease is None:
+        stuck.discard(loading)
+    else:
+        ending = asyncio.ensure_future(lease.end())
+        ending.add_done_callback(lambda _: stuck.discard(loading))
 
 
 def is_in_force(found: Snapshot, seen: Changes, force: Loaded) -> bool:

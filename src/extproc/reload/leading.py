@@ -13,7 +13,7 @@ import structlog
 
 from extproc.reload.changes import Changes
 from extproc.reload.condition import bounded, outdated
-from extproc.reload.following import DEFECT, is_in_force, load, log_refused
+from extproc.reload.following import CHANGED, DEFECT, is_in_force, load, log_refused
 from extproc.reload.snapshot import Snapshot, written
 from extproc.reload.source import Declined, Loaded
 from extproc.workers import Crew
@@ -63,11 +63,8 @@ class Leader:
     async def serves(self, index: int) -> None:
         """A worker serves now: what happened while it started is told to it."""
         async with self._talking:
-            if self._behind.get(index) != self._force.name:
-                if problems := await self._prepared([index], self._files[-1]):
-                    log.error("worker_behind", worker=index, problems=problems)
-                    return
-                await self._over([index])
+            if self._behind.get(index) != self._force.name or await self._differs(index):
+                await self._catch_up(index)
             if self._problems:
                 await self._tell([index], {"do": "refused", "problems": self._problems})
 
@@ -84,7 +81,7 @@ class Leader:
                     await self.offer(found, asked=self.changes.forced)
             except Exception:
                 log.exception("reload_failed")
-                await self._refused((DEFECT,))
+                await self._failed()
 
     async def offer(self, found: Snapshot, *, asked: bool) -> None:
         """Let all workers take over what was found, or none."""
@@ -102,9 +99,10 @@ class Leader:
             return
         await loaded.lease.end()  # the parent itself asks nothing
         file, workers = self._write(found), self.crew.serving()
-        if problems := await self._prepared(workers, file):
+        if problems := await self._prepared(workers, file, loaded.name):
             file.unlink()
             self.changes.tried(found, loaded.looks)
+            self._read_again(problems)
             for problem in problems:
                 log.error("configuration_refused", problem=problem, in_force=self._force.hash)
             await self._refused(problems)
@@ -117,34 +115,63 @@ class Leader:
         longer = loaded.resolved.settings.drain_seconds - self._force.resolved.settings.drain_seconds
         self.crew.patience = replace(self.crew.patience, drain=self.crew.patience.drain + longer)
         self._force, self._problems = loaded, ()
-        await self._over(workers)
+        for index, wrong in (await self._tell(workers, {"do": "commit"})).items():
+            self._behind[index] = "" if wrong else loaded.name
+            if wrong:
+                await self._catch_up(index)
         while len(self._files) > KEPT:
             self._files.pop(0).unlink()
         log.info("configuration_accepted", hash=loaded.hash, findings=[str(one) for one in loaded.resolved.findings])
         for sentence in outdated(self.first, loaded):
             log.warning("envoy_outdated", problem=sentence)
 
-    async def _prepared(self, workers: Sequence[int], file: Path) -> tuple[str, ...]:
+    async def _prepared(self, workers: Sequence[int], file: Path, name: str) -> tuple[str, ...]:
         """What a worker finds wrong with it; then no worker keeps it. One that gives no answer ends, or will be ended, and its
         successor begins with what is in force by then.
         """
-        answers = await self._tell(workers, {"do": "prepare", "file": str(file)})
-        wrong = [f"worker {index}: {one}" for index, told in answers.items() for one in told]
+        answers = await self._tell(workers, {"do": "prepare", "file": str(file), "name": name})
+        wrong = [one if one == CHANGED else f"worker {index}: {one}" for index, told in answers.items() for one in told]
         if wrong:
             await self._tell(workers, {"do": "drop"})
         return bounded(wrong)
 
-    async def _over(self, workers: Sequence[int]) -> None:
-        """Let these go over to what is in force."""
-        for index, wrong in (await self._tell(workers, {"do": "commit"})).items():
-            if wrong:
-                log.error("worker_behind", worker=index, problems=wrong)
-            else:
-                self._behind[index] = self._force.name
+    async def _catch_up(self, index: int) -> None:
+        """Let one that is behind go over to what is in force. If it cannot, another one takes its place, which begins with
+        that: nobody serves what is not in force any more.
+        """
+        force = self._force.name
+        problems: Sequence[str] = await self._prepared([index], self._files[-1], force)
+        if not problems:
+            problems = (await self._tell([index], {"do": "commit"})).get(index, ())
+        if not problems:
+            self._behind[index] = force
+            return
+        log.error("worker_behind", worker=index, problems=problems)
+        self._read_again(problems)
+        if self._behind.get(index) != force:
+            self.crew.replace(index)
+
+    async def _differs(self, index: int) -> bool:
+        """Whether what the documents refer to was something else when this worker read it."""
+        told = await self._tell([index], {"do": "name", "name": self._force.name})
+        return bool(told.get(index))
+
+    def _read_again(self, problems: Sequence[str]) -> None:
+        """If what is there was changed meanwhile: what was seen is not what is there then, whatever it looks like now."""
+        if CHANGED in problems:
+            self.changes.name = ""
 
     async def _refused(self, problems: Iterable[str]) -> None:
         self._problems = bounded(problems)
         await self._tell(self.crew.serving(), {"do": "refused", "problems": self._problems})
+
+    async def _failed(self) -> None:
+        """Tell them that it could not be taken over, if they can be told."""
+        try:
+            async with self._talking:
+                await self._refused((DEFECT,))
+        except Exception:
+            log.exception("reload_failed")
 
     async def _tell(self, workers: Sequence[int], message: Message) -> dict[int, list[str]]:
         """Tell these at once; what is wrong, by each that answered."""
@@ -154,5 +181,5 @@ class Leader:
     def _write(self, found: Snapshot) -> Path:
         self._number += 1
         path = self.folder / f"configuration-{self._number}.json"
-        path.write_bytes(written(found))
+        path.write_bytes(written(found, self.first.source.room))
         return path

@@ -41,8 +41,14 @@ def snapshot(path: Path) -> Snapshot:
 
 def look(path: Path, *, counts: bool) -> Look:
     """What is at `path` now, as `snapshot` looks."""
-    seen = _said(read.content(path, path)) if counts else b"+" if os.path.exists(path) else b"-"  # noqa: PTH110 - never raises
-    return Look(counts, _hash([seen]))
+    if counts:
+        return looked(read.content(path, path))
+    return Look(False, _hash([b"+" if os.path.exists(path) else b"-"]))  # noqa: PTH110 - never raises
+
+
+def looked(content: bytes | ConfigError) -> Look:
+    """The look that found this: so what is made from it is not of one moment, and the look of another."""
+    return Look(True, _hash([_said(content)]))
 
 
 def name(found: Snapshot, looks: Mapping[Path, Look]) -> str:
@@ -52,10 +58,16 @@ def name(found: Snapshot, looks: Mapping[Path, Look]) -> str:
     return _hash([*parts, *others])
 
 
-def written(found: Snapshot) -> bytes:
-    """As bytes that `reread` reads, in another process."""
+def written(found: Snapshot, room: int = 0) -> bytes:
+    """As bytes that `reread` reads, in another process. `room`: see `room_of`."""
     files = [(str(file.shown), *_plain(file.content)) for file in found.files]
-    return orjson.dumps({"path": str(found.path), "files": files})
+    return orjson.dumps({"path": str(found.path), "files": files, "room": room})
+
+
+def room_of(data: bytes) -> int:
+    """Bytes of the largest body that the processes of what was `written` have room for, whichever of them begins with less."""
+    room: int = orjson.loads(data)["room"]
+    return room
 
 
 def reread(data: bytes) -> Snapshot:

@@ -1,5 +1,6 @@
 """Where a process has its configuration from; and one that came from there."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from extproc.policy.documents import ExtProcConfiguration
 from extproc.policy.places import Origin
 from extproc.policy.read import parse
 from extproc.policy.resolved import Resolved
-from extproc.reload.snapshot import Look, Snapshot, name, reread, snapshot
+from extproc.reload.snapshot import Look, Snapshot, name, reread, room_of, snapshot
 from extproc.tether import snapshot_file
 
 log = structlog.get_logger("extproc.reload")
@@ -58,14 +59,21 @@ class Source:
 
     def __init__(self, path: Path, **settings: Any) -> None:
         self.path, self.settings, self.kept = path, settings, Kept()
+        self.room = 0
+        """Bytes of the largest body that there is room for, from the start on."""
+        self.stuck: set[asyncio.Future[Loaded]] = set()
+        """Those that are being built for too long: nobody waits for them any more."""
 
     def start(self) -> Loaded:
         """The first configuration: what is there now, or what a parent gives to all its workers. Raises: Refused."""
-        given = snapshot_file()
+        file = snapshot_file()
+        given = file.read_bytes() if file else None
         try:
-            return self.load(reread(given.read_bytes()) if given else snapshot(self.path))
+            loaded = self.load(reread(given) if given else snapshot(self.path))
         except Declined as declined:
             raise Refused(list(declined.errors)) from None
+        self.room = max(loaded.resolved.needs.max_body_bytes, room_of(given) if given else 0)
+        return loaded
 
     def load(self, found: Snapshot, running: Loaded | None = None) -> Loaded:
         """The configuration that was `found`, judged as at a start; and whether a process that was started with `running` can
@@ -81,7 +89,7 @@ class Source:
             errors = refused.errors
         except ConfigError as error:
             errors = (error,)
-        except Exception as error:
+        except BaseException as error:  # somebody else's constructor may want an end of the process: it serves
             if running is None:
                 raise
             log.exception("load_failed")
@@ -98,12 +106,12 @@ class Source:
         documents = parse(found.path, found.files)
         resolved = resolved_with(documents, self.settings, outside)
         origin = documents.configuration.origin
-        if errors := list(_beyond(running.resolved, resolved, origin)) if running else []:
+        if errors := list(_beyond(running.resolved, resolved, origin, self.room)) if running else []:
             raise Refused(errors)
         return Loaded(self, resolved, found, looks, name(found, looks), name(found, {}), lease, _plan(resolved))
 
 
-def _beyond(running: Resolved, wanted: Resolved, origin: Origin) -> Iterator[ConfigError]:
+def _beyond(running: Resolved, wanted: Resolved, origin: Origin, most: int) -> Iterator[ConfigError]:
     """What a running process cannot take over. The whole is refused then: of a half there would be no file that says it, and
     the next start would make something else.
     """
@@ -114,7 +122,7 @@ def _beyond(running: Resolved, wanted: Resolved, origin: Origin) -> Iterator[Con
                 origin.place(field_name),
                 "RestartNeeded",
             )
-    most, more = running.needs.max_body_bytes, wanted.needs.max_body_bytes
+    more = wanted.needs.max_body_bytes
     if more > most:
         yield ConfigError(
             f"an extension reads bodies of up to {more} bytes, and the server was started for {most}: restart it for this"
