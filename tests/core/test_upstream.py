@@ -96,7 +96,7 @@ class Gate:
         return self.passports.issue(self.papers(**changes))
 
     def session(self, backend: Backend = BACKEND) -> UpstreamSession:
-        return UpstreamSession(self.engine(), str(backend))
+        return UpstreamSession(self.engine(), backend=str(backend))
 
     def try_(self, *events: Event, token: str | None = None, backend: Backend = BACKEND) -> list[Answer]:
         """The answers to one try; its first event gets the token and the cluster unless it has them."""
@@ -145,7 +145,7 @@ def test_without_a_valid_token_it_is_401(forge: Callable[[Gate], str]) -> None:
 def test_an_engine_without_passports_lets_nothing_pass() -> None:
     found = gate()
     engine = replace(found.engine(), passports=None)
-    session = UpstreamSession(engine, str(BACKEND))
+    session = UpstreamSession(engine, backend=str(BACKEND))
     assert asked(session, replace(headers(), passport=found.token())) == immediate(401)
 
 

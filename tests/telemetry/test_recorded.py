@@ -87,7 +87,7 @@ def test_the_bytes_of_bodies_are_counted_by_direction() -> None:
 
 def test_a_try_is_of_the_trace_that_its_request_names() -> None:
     found = gate(link("a", Says(), Phase.BACKEND_REQUEST))
-    session = UpstreamSession(replace(found.engine(), traces=True), str(BACKEND))
+    session = UpstreamSession(replace(found.engine(), traces=True), backend=str(BACKEND))
     event = replace(headers(traceparent=NAMED, attributes=AT), passport=found.token())
     asked(session, event)
     session.close()

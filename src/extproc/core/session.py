@@ -6,25 +6,23 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from extproc.core.chain import Chain, Denial, Turn
-from extproc.core.closing import UNREACHED, settle
-from extproc.core.engine import OURS, Engine
-from extproc.core.event import Event, Modes, Outcome, Record
+from extproc.core.chain import Denial, Turn
+from extproc.core.closing import UNREACHED
+from extproc.core.conversation import Answers, Conversation
+from extproc.core.engine import OURS
+from extproc.core.event import Event, Modes, Outcome
 from extproc.core.filter import Reading
 from extproc.core.headers import Headers
-from extproc.core.journal import Journal
-from extproc.core.link import Link
 from extproc.core.message import Message, Request, Response, read_request, read_response
 from extproc.core.outcome import changed, modes_refused, rewritten
 from extproc.core.passport import papers_of
 from extproc.core.phase import FOLLOWERS, Direction, Part, Phase
 from extproc.core.publish import SHARED, published
-from extproc.core.record import metadata, record
+from extproc.core.record import metadata
 from extproc.core.release import misdirected
 from extproc.core.reroute import Choosing
 from extproc.core.state import State
 from extproc.core.stream import Broken, Pipe, opened
-from extproc.core.trace import trace_of
 from extproc.core.trailers import trailing
 from extproc.core.values import replace
 from extproc.core.verdict import Respond, deny
@@ -47,11 +45,7 @@ PHASES: Final[Mapping[Direction, tuple[Phase, Phase]]] = MappingProxyType(
     }
 )
 
-NO_CHAIN: Final = Chain()
 NO_NAMES: Final = frozenset[str]()
-
-Answers = tuple[Outcome, ...]
-"""One answer for each message; none or several where a body is streamed both ways."""
 
 
 @dataclass(slots=True)
@@ -67,37 +61,16 @@ class Half:
 
 
 @dataclass(slots=True)
-class Session:
-    """One ext_proc stream. `step` for each message in turn, `close` when it is over, however it ended."""
+class Session(Conversation):
+    """An exchange, seen by the gateway's own ext_proc filter."""
 
-    engine: Engine
     _halves: dict[Direction, Half] = field(default_factory=lambda: {direction: Half() for direction in Direction})
-    _state: State | None = None
-    _chain: Chain = NO_CHAIN
     _wants: Wants = field(default_factory=Wants)
     _local: bool = False
-    _reached: bool = False
-    _denial: Denial | None = None
     _peer: str | None = None
-    _request_id: str = ""
     _tries: frozenset[str] = frozenset()
     _passport: str = field(default="", repr=False)
     _choosing: Choosing = field(default_factory=Choosing)
-    _journal: Journal = field(default_factory=Journal)
-    _told: int = -1
-
-    async def step(self, event: Event) -> Answers:
-        """Answer one message.
-
-        Raises:
-            ProtocolError: it cannot come here; the stream must be aborted, so that Envoy fails the exchange.
-        """
-        try:
-            return await self._answer(event)
-        except ProtocolError as error:
-            phase = PHASES[event.direction][event.part is not Part.HEADERS]
-            self._denial = self._denial or Denial(deny("policy_error", str(error)), "", phase, Cause.DEFECT)
-            raise
 
     def close(self) -> None:
         """The exchange is over: leave, settle, and tell."""
@@ -109,16 +82,7 @@ class Session:
         for half in self._halves.values():
             if half.pipe:
                 self._state = half.pipe.break_off(self._known(), self._turn())
-        links = self._chain.unsettled(self._state) if self._state else []
-        if links:
-            self.engine.pace.spawn(self._settle(links))
-        else:
-            self.engine.tell(self._record())
-
-    async def _settle(self, links: list[Link]) -> None:
-        known = self._known()
-        self._state = await settle(links, known, self._journal, self.engine.pace, reached=self._reached)
-        self.engine.tell(self._record())
+        self._settle_and_tell()
 
     async def _answer(self, event: Event) -> Answers:
         if self._denial and self._halves[event.direction].pipe:
@@ -154,8 +118,7 @@ class Session:
 
     async def _request_headers(self, event: Event) -> Outcome:
         self._request_id = _request_id(event.fields)
-        if self.engine.traces:
-            self._journal.began, self._journal.trace = self.engine.pace.now(), trace_of(event.fields)
+        self._begin_trace(event.fields)
         request = read_request(event.fields)
         if isinstance(request, Respond):
             return self._refuse(event, request)
@@ -286,10 +249,10 @@ class Session:
         except Broken as error:
             return (self._broken_off(event, error),)
         if not both_ways:
-            return (Outcome(event.direction, event.part, metadata=self._metadata()),)
+            return (Outcome(event.direction, event.part, metadata=self._news()),)
         if not given and not pipe.ended:
             return ()
-        return (Outcome(event.direction, event.part, body=given, end=pipe.ended, metadata=self._metadata()),)
+        return (Outcome(event.direction, event.part, body=given, end=pipe.ended, metadata=self._news()),)
 
     def _broken_off(self, event: Event, broken: Broken) -> Outcome:
         self._state = broken.state or self._state
@@ -320,13 +283,11 @@ class Session:
             self._state = pipe.conclude(self._known(), turn)
         except Broken as error:
             return (self._broken_off(event, error),)
-        last = replace(last, metadata=self._metadata())
+        last = replace(last, metadata=self._news())
         return (Outcome(event.direction, Part.BODY, body=rest, end=False), last) if rest else (last,)
 
     async def _phase(self, phase: Phase, turn: Turn) -> Denial | None:
-        result = await self._chain.run(phase, self._known(), turn)
-        self._state, denial = result if isinstance(result, tuple) else (result, None)
-        return self._follow(denial)
+        return self._follow(await self._run(phase, turn))
 
     def _follow(self, denial: Denial | None) -> Denial | None:
         """From here on the exchange is one of the route that was chosen anew, if one was."""
@@ -411,7 +372,7 @@ class Session:
         if pipe and pipe.rewrites:
             after = replace(after, headers=rewritten(after.headers))
         waits = event.part is Part.HEADERS and not event.end and self._wants.of(event.direction) is Reading.WHOLE
-        told = None if waits else self._metadata()  # nobody reads them before Envoy lets the message go
+        told = None if waits else self._news()  # nobody reads them before Envoy lets the message go
         reroute = self._choosing.tell()
         outcome = changed(
             event, before, after, modes=modes, metadata=told, request_id=self._request_id,
@@ -423,28 +384,14 @@ class Session:
         """Whether it never has a body (RFC 9112 section 6.3): bytes after it would begin the connection's next response."""
         return self._known().request.method == "HEAD" or response.status < 200 or response.status in (204, 304)
 
-    def _refuse(self, event: Event, respond: Respond) -> Outcome:
-        return self._denied(event, Denial(respond, "", PHASES[event.direction][event.part is not Part.HEADERS]))
+    def _phase_of(self, event: Event) -> Phase:
+        return PHASES[event.direction][event.part is not Part.HEADERS]
 
-    def _denied(self, event: Event, denial: Denial) -> Outcome:
-        self._denial = denial
-        told = self._metadata()
-        return Outcome(event.direction, event.part, respond=denial.respond, metadata=told, request_id=self._request_id)
-
-    def _metadata(self) -> dict[str, Any] | None:
-        """The dynamic metadata, if anything happened since they were last sent."""
-        if len(self._journal) == self._told and not self._denial:
-            return None
-        self._told = len(self._journal)
+    def _metadata(self) -> dict[str, Any]:
         found = metadata(self._state, self._denial, self._journal)
         if self.engine.publishing and (beside := published(self.engine.publishing, self._state)):
             found[SHARED] = beside
         return found
-
-    def _known(self) -> State:
-        if self._state is None:
-            raise ProtocolError("no request headers have come")
-        return self._state
 
     def _message(self, direction: Direction) -> Message:
         state = self._known()
@@ -453,9 +400,6 @@ class Session:
         if state.response is None:
             raise ProtocolError("no response headers have come")
         return state.response
-
-    def _record(self) -> Record:
-        return record(self.engine.policy.gateway, self._request_id, self._state, self._denial, self._journal)
 
 
 def _without(request: Request, names: frozenset[str] | set[str]) -> Request:

@@ -2,27 +2,24 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from extproc.core.chain import Chain, Denial, Turn
-from extproc.core.closing import settle
+from extproc.core.chain import Denial, Turn
+from extproc.core.conversation import Answers, Conversation
 from extproc.core.engine import Engine
-from extproc.core.event import BodyMode, Event, Modes, Outcome, Record
+from extproc.core.event import BodyMode, Event, Modes, Outcome
 from extproc.core.headers import Headers, difference
-from extproc.core.journal import Journal
 from extproc.core.leftovers import clear, withhold
-from extproc.core.link import Link
 from extproc.core.message import Message, Request, read_request, read_response
 from extproc.core.outcome import changed
 from extproc.core.passport import Attempt, Papers
 from extproc.core.peer import Peer
 from extproc.core.phase import FOLLOWERS, Direction, Part, Phase
-from extproc.core.record import metadata, record
+from extproc.core.record import metadata
 from extproc.core.release import misdirected
 from extproc.core.secret import Secret
-from extproc.core.session import NO_CHAIN, Answers, Session
+from extproc.core.session import Session
 from extproc.core.state import State
-from extproc.core.trace import trace_of
 from extproc.core.values import replace
 from extproc.core.verdict import Respond, deny
 from extproc.errors import Cause, ExpressionError, ProtocolError
@@ -33,6 +30,9 @@ BACKEND: Final = "x-extproc-backend"
 
 UPSTREAM: Final = "upstream"
 CLUSTER: Final = "xds.cluster_name"
+
+TOLD: Final = ("backend", "decisions", "skipped", "reports")
+"""What of its metadata a try tells."""
 
 STRANGER: Final = deny("unauthenticated", "no valid token of the downstream pass", {"www-authenticate": "Bearer"})
 
@@ -48,60 +48,33 @@ def begin(engine: Engine, initial: Iterable[tuple[str, str | bytes]]) -> "Sessio
     backend = said.get(BACKEND, "")
     if said.get(PASS) != UPSTREAM or not isinstance(backend, str):
         raise ProtocolError(f"initial metadata that are those of no pass: {PASS} is {UPSTREAM}, or not there")
-    return UpstreamSession(engine, backend)
+    return UpstreamSession(engine, backend=backend)
 
 
 @dataclass(slots=True)
-class UpstreamSession:
-    """One ext_proc stream of an upstream filter, at the cluster of `backend`. Used as a Session is."""
+class UpstreamSession(Conversation):
+    """One try of an exchange, seen by the upstream ext_proc filter of a cluster."""
 
-    engine: Engine
-    backend: str
+    is_try: ClassVar[bool] = True
+
+    backend: str = ""
     _last: dict[Direction, Part | None] = field(default_factory=lambda: dict.fromkeys(Direction))
     _ended: set[Direction] = field(default_factory=set)
-    _chain: Chain = NO_CHAIN
-    _state: State | None = None
     _echoes: tuple[Secret, ...] = ()
-    _reached: bool = False
-    _denial: Denial | None = None
-    _request_id: str = ""
-    _journal: Journal = field(default_factory=Journal)
     _told: int = 0
-
-    async def step(self, event: Event) -> Answers:
-        """Answer one message.
-
-        Raises:
-            ProtocolError: it cannot come here; the stream must be aborted, so that Envoy fails the exchange.
-        """
-        try:
-            return (await self._answer(event),)
-        except ProtocolError as error:
-            self._denial = self._denial or Denial(deny("policy_error", str(error)), "", _phase(event), Cause.DEFECT)
-            raise
 
     def close(self) -> None:
         """The try is over: settle, and tell."""
-        if self._state is None and self._denial is None:
-            return
-        links = self._chain.unsettled(self._state) if self._state else []
-        if links:
-            self.engine.pace.spawn(self._settle(links))
-        else:
-            self.engine.tell(self._record())
+        if self._state is not None or self._denial is not None:
+            self._settle_and_tell()
 
-    async def _settle(self, links: list[Link]) -> None:
-        known = self._known()
-        self._state = await settle(links, known, self._journal, self.engine.pace, reached=self._reached)
-        self.engine.tell(self._record())
-
-    async def _answer(self, event: Event) -> Outcome:
+    async def _answer(self, event: Event) -> Answers:
         self._check_order(event)
         if event.part is Part.TRAILERS:
-            return self._trailers(event)
+            return (self._trailers(event),)
         if event.direction is Direction.REQUEST:
-            return await self._request_headers(event)
-        return await self._response_headers(event)
+            return (await self._request_headers(event),)
+        return (await self._response_headers(event),)
 
     def _check_order(self, event: Event) -> None:
         """No body is read here, and no reply of Envoy's comes: the upstream filters are not in its way."""
@@ -115,8 +88,7 @@ class UpstreamSession:
             self._ended.add(direction)
 
     async def _request_headers(self, event: Event) -> Outcome:
-        if self.engine.traces:
-            self._journal.began, self._journal.trace = self.engine.pace.now(), trace_of(event.fields)
+        self._begin_trace(event.fields)
         papers = self.engine.passports.read(event.passport) if self.engine.passports and event.passport else None
         if papers is None:
             return self._denied(event, Denial(STRANGER, "", Phase.CONNECT))
@@ -179,54 +151,23 @@ class UpstreamSession:
         """Without the credentials of this try, nor those of the downstream pass: extensions see this before that pass does."""
         return self.engine.mask(fields, (*self._known().secrets, *self._echoes))
 
-    async def _run(self, phase: Phase, turn: Turn) -> Denial | None:
-        result = await self._chain.run(phase, self._known(), turn)
-        self._state, denial = result if isinstance(result, tuple) else (result, None)
-        return denial
-
     def _turn(self) -> Turn:
         pace = self.engine.pace
         deadline = pace.now() + self.engine.policy.budget
         return Turn(pace, deadline, misdirected, lambda _phase, _state: None, self._journal)
 
     def _changed(self, event: Event, before: Message, after: Message, modes: Modes | None = None) -> Outcome:
-        told = self._metadata()
-        outcome = changed(event, before, after, modes=modes, metadata=told, request_id=self._request_id)
-        if isinstance(outcome, Respond):
-            return self._denied(event, Denial(outcome, "", _phase(event)))
-        return outcome
+        outcome = changed(event, before, after, modes=modes, metadata=self._news(), request_id=self._request_id)
+        return self._refuse(event, outcome) if isinstance(outcome, Respond) else outcome
 
-    def _denied(self, event: Event, denial: Denial) -> Outcome:
-        self._denial = denial
-        told = self._metadata()
-        return Outcome(event.direction, event.part, respond=denial.respond, metadata=told, request_id=self._request_id)
+    def _phase_of(self, event: Event) -> Phase:
+        return Phase.BACKEND_REQUEST if event.direction is Direction.REQUEST else Phase.BACKEND_RESPONSE
 
-    def _metadata(self) -> dict[str, Any] | None:
-        """The dynamic metadata, if anything happened since they were last sent."""
-        if len(self._journal) == self._told and not self._denial:
-            return None
-        self._told = len(self._journal)
-        return _metadata(metadata(self._state, self._denial, self._journal))
-
-    def _known(self) -> State:
-        if self._state is None:
-            raise ProtocolError("no request headers have come")
-        return self._state
-
-    def _record(self) -> Record:
-        told = record(self.engine.policy.gateway, self._request_id, self._state, self._denial, self._journal)
-        return replace(told, is_try=True)
-
-
-def _metadata(found: dict[str, Any]) -> dict[str, Any]:
-    """What the last try did, beside what the downstream pass told: Envoy replaces each name as a whole."""
-    denied = {"denied": found["denied"]} if "denied" in found else {}
-    known = ("backend", "decisions", "skipped", "reports")
-    return {"upstream": {name: found[name] for name in known if name in found}, **denied}
-
-
-def _phase(event: Event) -> Phase:
-    return Phase.BACKEND_REQUEST if event.direction is Direction.REQUEST else Phase.BACKEND_RESPONSE
+    def _metadata(self) -> dict[str, Any]:
+        """What the last try did, beside what the downstream pass told: Envoy replaces each name as a whole."""
+        found = metadata(self._state, self._denial, self._journal)
+        denied = {"denied": found["denied"]} if "denied" in found else {}
+        return {"upstream": {name: found[name] for name in TOLD if name in found}, **denied}
 
 
 def _state(event: Event, papers: Papers, attempt: Attempt, request: Request) -> State:

@@ -50,7 +50,7 @@ class TryConversation:
         )
         admission, time = Admission(), pace(self.clock)
         engine = Engine(policy, time, admission, self.mask, self.records.append, passes, passes)
-        self.session = UpstreamSession(engine, str(self.backend))
+        self.session = UpstreamSession(engine, backend=str(self.backend))
 
     def say(self, event: Event) -> Answer:
         """The answer, at once. Raises: ProtocolError, as the session does; RuntimeError, as `run` does."""
