@@ -170,10 +170,11 @@ class Node:
             known = await self._names(self, pod)
             await pod.running.enter_async_context(serving(next(iter(pod.ports.values())), known.get))
             return
-        argv = self._program(container)
-        if argv is None:
+        command = self._command(container)
+        if command is None:
             return
-        argv = [await self._text(pod, one) for one in (*argv, *container.get("args", ()))]
+        program, rest = command
+        argv = [*program, *[await self._text(pod, one) for one in (*rest, *container.get("args", ()))]]
         environ = {**pod.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(pod.folder)}
         process = await start(argv, pod.folder / f"{container['name']}.log", environ)
         pod.processes.append(process)
@@ -181,20 +182,20 @@ class Node:
         once = container in pod.spec.get("initContainers", ()) and container.get("restartPolicy") != "Always"
         await (process.succeeded() if once else self._probed(pod, container, process))
 
-    def _program(self, container: Object) -> list[str] | None:
-        """Its command, with the programs of this machine; None if it only sleeps. Raises: Unfit."""
+    def _command(self, container: Object) -> tuple[list[str], list[str]] | None:
+        """Its program as it is on this machine, and what the pod says behind it; None if it only sleeps. Raises: Unfit."""
         match container.get("command"):
             case ["sleep", *_]:
                 return None
             case ["/usr/bin/python3", *rest]:
-                return [sys.executable, *rest]
+                return [sys.executable], rest
             case ["sh", *rest]:
-                return ["/bin/sh", *rest]
+                return ["/bin/sh"], rest
             case [name, *rest]:
-                return [needed(name), *rest]
+                return [needed(name)], rest
         if image(container) not in self._images:
             raise Unfit(f"nobody here knows what is in the image {container['image']}")
-        return self._images[image(container)]
+        return self._images[image(container)], []
 
     async def _probed(self, pod: Pod, container: Object, process: Process) -> None:
         probe = container.get("startupProbe") or container.get("readinessProbe") or {}
