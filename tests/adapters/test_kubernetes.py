@@ -16,7 +16,7 @@ from extproc.adapters.kubernetes_client import RENEWAL
 from extproc.errors import Unavailable
 from extproc.testing import Clock
 from extproc_filters.reviews import Reviews
-from tests.e2e.certificates import Authority
+from tests.certificates import Authority
 from tests.servers.kubernetes import MISSING, ApiServer, shared
 from tests.servers.token_reviews import TokenReviews, serving
 
@@ -187,7 +187,9 @@ async def test_an_authority_of_yesterday_is_replaced(cluster: Cluster, tmp_path:
     closing.push_async_callback(reviewer.close)
     good = (tmp_path / "ca.crt").read_bytes()
     (tmp_path / "ca.crt").write_bytes(Authority(tmp_path, "another").file.read_bytes())
-    assert await reviewer.probe() == "there is no trusted TLS connection with the API server"
+    assert await reviewer.probe() == (
+        "there is no trusted TLS connection with the API server: unable to get local issuer certificate"
+    )
     (tmp_path / "ca.crt").write_bytes(good)
     clock.advance(RENEWAL)
     await reviewer.probe()

@@ -21,7 +21,7 @@ from extproc.adapters.vault_login import AppRoleAuth, Auth, JwtAuth, KubernetesA
 from extproc.core.secret import unseal
 from extproc.errors import ConfigError, Unavailable
 from tests.adapters.ticking import Time, until
-from tests.e2e.certificates import Authority
+from tests.certificates import Authority
 from tests.servers.bao import MISSING, Bao, shared
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)

@@ -7,9 +7,9 @@ import pytest
 import requests
 
 from extproc.compose import configure
+from tests.certificates import Authority
 from tests.deploy.rendered import CONFIG, DEPLOY, overlay, pod_of, run
 from tests.deploy.test_gateway import needs_kustomize
-from tests.e2e.certificates import Authority
 from tests.servers import bao
 from tests.servers.kubernetes import es256
 

@@ -13,9 +13,9 @@ import pytest
 from extproc.doctor.examine import of_envoy
 from extproc.doctor.finding import Code
 from tests.calls import serve
+from tests.certificates import Authority
 from tests.doctor.parts import Parts, needs_of, plan_in
 from tests.doctor.real import running, told
-from tests.e2e.certificates import Authority
 from tests.e2e.processes import Stub, free_port, short_directory, wait_until
 
 pytestmark = pytest.mark.e2e

@@ -14,10 +14,10 @@ from extproc.doctor.examine import of_envoy
 from extproc.doctor.finding import Code, Finding
 from extproc.doctor.needs import Needs
 from extproc.doctor.version import of_admin, of_runtime, of_version, version_of
+from tests.certificates import Authority
 from tests.doctor.parts import Parts, needs_of, plan_in
 from tests.doctor.planes import envoy_gateway, needs
 from tests.doctor.real import Told, running, told
-from tests.e2e.certificates import Authority
 from tests.e2e.processes import short_directory, wait_until
 
 pytestmark = pytest.mark.e2e

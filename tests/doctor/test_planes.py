@@ -8,6 +8,7 @@ import pytest
 
 from extproc.doctor.examine import of_envoy
 from extproc.doctor.tree import Json
+from tests.certificates import Authority
 from tests.doctor.planes import (
     CHAIN,
     DESTINATION,
@@ -22,7 +23,6 @@ from tests.doctor.planes import (
     processor,
 )
 from tests.doctor.real import running, told
-from tests.e2e.certificates import Authority
 from tests.e2e.processes import short_directory, wait_until
 
 pytestmark = pytest.mark.e2e

@@ -12,10 +12,10 @@ import pytest
 from extproc.doctor.examine import of_envoy
 from extproc.doctor.finding import Finding
 from extproc.envoy.plan import Plan
+from tests.certificates import Authority
 from tests.doctor.cases import CASES, SECOND
 from tests.doctor.parts import Parts, needs_of, plan_in
 from tests.doctor.real import Told, running, told
-from tests.e2e.certificates import Authority
 from tests.e2e.processes import short_directory, wait_until
 
 pytestmark = pytest.mark.e2e

@@ -3,7 +3,7 @@
 import pytest
 
 from extproc.envoy.plan import Match, Retry, Rule, Tls, Upstream, VirtualHost
-from tests.e2e.certificates import Authority, server_context
+from tests.certificates import Authority, server_context
 from tests.e2e.clients import http1, request_bytes
 from tests.e2e.envoys import envoy, simple_plan
 from tests.e2e.processes import Stub, free_port, short_directory

@@ -14,8 +14,8 @@ from extproc.core.closing import UNREACHED
 from extproc.core.session import ENVOYS
 from extproc.envoy.bootstrap import bootstrap
 from extproc.envoy.plan import Match, Plan, Retry, Rule, Tls, Upstream, VirtualHost
+from tests.certificates import Authority
 from tests.e2e import envoys
-from tests.e2e.certificates import Authority
 from tests.e2e.clients import http1, request_bytes
 from tests.e2e.processes import free_port, short_directory
 from tests.e2e.scripted import serving

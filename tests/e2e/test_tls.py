@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from extproc.envoy.plan import Match, Rule, Tls, Upstream, VirtualHost
-from tests.e2e.certificates import Authority, server_context
+from tests.certificates import Authority, server_context
 from tests.e2e.clients import Answer, http1, request_bytes
 from tests.e2e.envoys import envoy, simple_plan
 from tests.e2e.processes import Stub, short_directory

@@ -18,9 +18,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from extproc.wire.codec import SERVICE
 from extproc.wire.pb.external_processor_pb2 import ProcessingRequest, ProcessingResponse
 from tests.calls import process
+from tests.certificates import Authority
 from tests.e2e.gateway import backend, write
 from tests.e2e.processes import Process, accepts, free_port, short_directory, wait_until
-from tests.wire.certificates import Authority
 from tests.wire.conftest import body, headers
 
 pytestmark = pytest.mark.e2e
@@ -195,21 +195,21 @@ def secured() -> Iterator[tuple[int, Authority, Path]]:
     """A port, the authority of its certificate and of its clients', and the folder of the files."""
     with short_directory() as folder:
         port, authority = free_port(), Authority(folder, "ours")
-        cert, key = authority.issue("server", dns=["localhost"])
-        tls = {"cert": cert.name, "key": key.name, "clientCA": authority.path.name, "allowedClients": list(ALLOWED)}
+        cert, key = authority.issue_as("server", dns=["localhost"])
+        tls = {"cert": cert.name, "key": key.name, "clientCA": authority.file.name, "allowedClients": list(ALLOWED)}
         with serving(folder, port, listen=[{"address": f"127.0.0.1:{port}", "tls": tls}]):
             yield port, authority, folder
 
 
 def dial(port: int, root: Authority, pair: tuple[Path, Path] | None) -> grpc.Channel:
     cert, key = (path.read_bytes() for path in pair) if pair else (None, None)
-    return grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(root.path.read_bytes(), key, cert))
+    return grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(root.file.read_bytes(), key, cert))
 
 
 @pytest.mark.parametrize("names", [{"dns": [ALLOWED[0]]}, {"uri": [ALLOWED[1]]}, {"dns": ["other", ALLOWED[0]]}])
 def test_an_allowed_client_is_served(secured: tuple[int, Authority, Path], names: Mapping[str, Sequence[str]]) -> None:
     port, authority, _ = secured
-    with dial(port, authority, authority.issue("client", **names)) as channel:
+    with dial(port, authority, authority.issue_as("client", **names)) as channel:
         assert len(converse(channel, headers())) == 1
 
 
@@ -228,7 +228,10 @@ def test_an_allowed_client_is_served(secured: tuple[int, Authority, Path], names
 )
 def test_another_name_is_refused(secured: tuple[int, Authority, Path], names: Mapping[str, Sequence[str]]) -> None:
     port, authority, _ = secured
-    with dial(port, authority, authority.issue(ALLOWED[0], **names)) as channel, pytest.raises(grpc.RpcError) as caught:
+    with (
+        dial(port, authority, authority.issue_as(ALLOWED[0], **names)) as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
         converse(channel, headers())
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
@@ -236,7 +239,7 @@ def test_another_name_is_refused(secured: tuple[int, Authority, Path], names: Ma
 @pytest.mark.parametrize("kind", ["none", "of another authority", "plain text"])
 def test_without_a_certificate_of_ours_there_is_no_connection(secured: tuple[int, Authority, Path], kind: str) -> None:
     port, authority, folder = secured
-    pair = Authority(folder, "other").issue("stranger", dns=ALLOWED[:1]) if kind == "of another authority" else None
+    pair = Authority(folder, "other").issue_as("stranger", dns=ALLOWED[:1]) if kind == "of another authority" else None
     channel = grpc.insecure_channel(f"127.0.0.1:{port}") if kind == "plain text" else dial(port, authority, pair)
     with channel, pytest.raises(grpc.RpcError) as caught:
         converse(channel, headers())
@@ -248,9 +251,9 @@ def test_a_renewed_certificate_is_used(secured: tuple[int, Authority, Path]) -> 
     port, authority, folder = secured
     (folder / "new").mkdir()
     renewed = Authority(folder / "new", "renewed")
-    for path in renewed.issue("server", dns=["localhost"]):
+    for path in renewed.issue_as("server", dns=["localhost"]):
         path.rename(folder / path.name)
-    client = authority.issue("client", dns=ALLOWED[:1])
+    client = authority.issue_as("client", dns=ALLOWED[:1])
 
     def accepted() -> bool:
         with dial(port, renewed, client) as channel, suppress(grpc.RpcError):

@@ -24,7 +24,7 @@ from examples.walkthrough.local.paper import PaperCluster
 from examples.walkthrough.local.pods import needed
 from examples.walkthrough.local.processes import Unfit, free_port
 from examples.walkthrough.local.shell import shell
-from tests.e2e.certificates import Authority
+from tests.certificates import Authority
 from tests.e2e.gateway import AUTHN, INJECT, TOKEN, backend, gateway, policy
 from tests.e2e.processes import Process, Stub, short_directory, wait_until
 from tests.e2e.test_quickstart import descendants

@@ -19,7 +19,7 @@ from extproc.envoy.plan import Certificate, Match, Plan, Retry, Rule, Tls, Upstr
 from extproc.envoy.replies import REPLIES, message_of
 from extproc.errors import ConfigError
 from extproc.policy.names import Address, parse_address
-from tests.e2e.certificates import Authority
+from tests.certificates import Authority
 
 PLAIN = Upstream("egress/plain", "localhost", 8001)
 SECURE = Upstream("egress/secure", "api.openai.com", 443, Tls("api.openai.com"))
@@ -139,6 +139,13 @@ def test_failures_of_the_server_are_closed() -> None:
     assert ext_proc["status_on_error"] == {"code": "ServiceUnavailable"}
     assert ext_proc["message_timeout"] == "1s"
     assert ext_proc["mutation_rules"]["disallow_is_error"] is True
+
+
+@pytest.mark.parametrize(("address", "told"), [("unix:///tmp/a.sock", True), ("127.0.0.1:9901", False)])
+def test_the_admin_port_can_be_told_to_send_callers_away_where_files_guard_it(address: str, told: bool) -> None:
+    allowed = bootstrap(plan(admin=parse_address(address)))["admin"]["allow_paths"]
+    assert ({"exact": "/healthcheck/fail"} in allowed) is told
+    assert not [one for one in allowed if "quit" in str(one) or "runtime" in str(one) or "drain" in str(one)]
 
 
 @pytest.mark.parametrize(("budget", "timeout"), [(0.8, "1s"), (0.1, "1s"), (0.9, "1.1s"), (5.0, "5.2s")])

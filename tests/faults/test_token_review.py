@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 from aiohttp import web
 
-from tests.e2e.certificates import server_context
+from tests.certificates import server_context
 from tests.e2e.gateway import AUTHN, INJECT, KEY, backend, gateway, policy
 from tests.e2e.processes import Stub, short_directory, wait_until
 from tests.faults.answering import answering

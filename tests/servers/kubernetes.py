@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from extproc.adapters.kubernetes import KubernetesReviewer
-from tests.e2e.certificates import Authority
+from tests.certificates import Authority
 from tests.e2e.processes import Process, free_port
 
 PATIENCE: Final = 90.0

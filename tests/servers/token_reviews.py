@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from extproc.adapters.kubernetes import PATH, POD, KubernetesReviewer
-from tests.e2e.certificates import Authority, server_context
+from tests.certificates import Authority, server_context
 from tests.servers.kubernetes import STATIC, es256, write_kubeconfig
 
 REVIEWER: Final = "reviewers-own-canary"

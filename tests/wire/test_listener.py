@@ -9,8 +9,7 @@ import pytest
 
 from extproc.errors import ConfigError
 from extproc.wire.listener import Listener, Tls, check, claim, for_worker
-
-from .certificates import Authority
+from tests.certificates import Authority
 
 TLS = Tls(Path("/c"), Path("/k"), Path("/a"), ("gateway.example",))
 
@@ -154,15 +153,15 @@ def test_what_is_no_socket_is_left_alone(folder: Path, kind: str) -> None:
 
 def test_certificates_are_read_before_a_port_opens(folder: Path) -> None:
     authority, other = Authority(folder, "a"), Authority(folder, "b")
-    cert, key = authority.issue("server", dns=["localhost"])
-    _, wrong = other.issue("other", dns=["localhost"])
+    cert, key = authority.issue_as("server", dns=["localhost"])
+    _, wrong = other.issue_as("other", dns=["localhost"])
     (folder / "empty.pem").touch()
-    claim(Listener("127.0.0.1:9000", Tls(cert, key, authority.path, ("x",))))
+    claim(Listener("127.0.0.1:9000", Tls(cert, key, authority.file, ("x",))))
     for tls, told in [
-        (Tls(folder / "no.pem", key, authority.path, ("x",)), "no such file"),
-        (Tls(folder / ("x" * 300), key, authority.path, ("x",)), "no such file"),
-        (Tls(cert, wrong, authority.path, ("x",)), "not a certificate and its key"),
-        (Tls(cert, cert, authority.path, ("x",)), "not a certificate and its key"),
+        (Tls(folder / "no.pem", key, authority.file, ("x",)), "no such file"),
+        (Tls(folder / ("x" * 300), key, authority.file, ("x",)), "no such file"),
+        (Tls(cert, wrong, authority.file, ("x",)), "not a certificate and its key"),
+        (Tls(cert, cert, authority.file, ("x",)), "not a certificate and its key"),
         (Tls(cert, key, folder / "empty.pem", ("x",)), "no CA certificate"),
     ]:
         with pytest.raises(ConfigError, match=told):

@@ -20,8 +20,8 @@ from extproc.wire.http2.frames import PREFACE
 from extproc.wire.http2.server import Server
 from extproc.wire.listener import Listener, Tls
 from extproc.wire.tls import Certificates
+from tests.certificates import Authority
 
-from .certificates import Authority
 from .conftest import chain_of, engine_of, go_on, headers, play, stream
 
 PING = b"\0\0\x08\6\0\0\0\0\0abcdefgh"
@@ -31,9 +31,9 @@ ALLOWED = ("gateway.example", "spiffe://cluster/ns/egress/sa/envoy")
 @asynccontextmanager
 async def secured(folder: Path, port: int) -> AsyncIterator[Authority]:
     authority = Authority(folder, "ours")
-    cert, key = authority.issue("server", dns=["localhost"])
+    cert, key = authority.issue_as("server", dns=["localhost"])
     engine = engine_of(chain_of(go_on))
-    listener = Listener(f"127.0.0.1:{port}", Tls(cert, key, authority.path, ALLOWED))
+    listener = Listener(f"127.0.0.1:{port}", Tls(cert, key, authority.file, ALLOWED))
     server = Server(lambda: engine, [listener], 1024, lambda: True)
     await server.start()
     try:
@@ -44,7 +44,7 @@ async def secured(folder: Path, port: int) -> AsyncIterator[Authority]:
 
 def dial(port: int, root: Authority, pair: tuple[Path, Path] | None) -> grpc.aio.Channel:
     cert, key = (path.read_bytes() for path in pair) if pair else (None, None)
-    credentials = grpc.ssl_channel_credentials(root.path.read_bytes(), key, cert)
+    credentials = grpc.ssl_channel_credentials(root.file.read_bytes(), key, cert)
     return grpc.aio.secure_channel(f"localhost:{port}", credentials)
 
 
@@ -58,7 +58,7 @@ async def refused_with(channel: grpc.aio.Channel) -> grpc.StatusCode:
 @pytest.mark.parametrize("names", [{"dns": [ALLOWED[0]]}, {"uri": [ALLOWED[1]]}, {"dns": ["other", ALLOWED[0]]}])
 async def test_an_allowed_client_is_served(folder: Path, free_port: int, names: dict[str, list[str]]) -> None:
     async with secured(folder, free_port) as authority:
-        client = authority.issue("client", **names)
+        client = authority.issue_as("client", **names)
         async with dial(free_port, authority, client) as channel:
             await play(channel, headers())
 
@@ -73,7 +73,7 @@ async def test_an_allowed_client_is_served(folder: Path, free_port: int, names: 
 )
 async def test_another_name_is_refused(folder: Path, free_port: int, names: dict[str, list[str]]) -> None:
     async with secured(folder, free_port) as authority:
-        client = authority.issue("client", **names)
+        client = authority.issue_as("client", **names)
         async with dial(free_port, authority, client) as channel:
             with structlog.testing.capture_logs() as logs:
                 assert await refused_with(channel) is grpc.StatusCode.PERMISSION_DENIED
@@ -85,7 +85,7 @@ async def test_a_common_name_counts_for_nothing_nor_does_a_name_of_the_wrong_kin
     folder: Path, free_port: int, names: dict[str, list[str]]
 ) -> None:
     async with secured(folder, free_port) as authority:
-        client = authority.issue(ALLOWED[0], **names)
+        client = authority.issue_as(ALLOWED[0], **names)
         async with dial(free_port, authority, client) as channel:
             assert await refused_with(channel) is grpc.StatusCode.UNAUTHENTICATED
 
@@ -93,7 +93,7 @@ async def test_a_common_name_counts_for_nothing_nor_does_a_name_of_the_wrong_kin
 @pytest.mark.parametrize("kind", ["none", "of another authority"])
 async def test_without_a_certificate_of_ours_there_is_no_connection(folder: Path, free_port: int, kind: str) -> None:
     other = Authority(folder, "other")
-    pair = None if kind == "none" else other.issue("client", dns=ALLOWED[:1])
+    pair = None if kind == "none" else other.issue_as("client", dns=ALLOWED[:1])
     with structlog.testing.capture_logs() as logs:
         async with secured(folder, free_port) as authority, dial(free_port, authority, pair) as channel:
             assert await refused_with(channel) is grpc.StatusCode.UNAVAILABLE
@@ -108,22 +108,22 @@ async def test_plain_text_is_refused(folder: Path, free_port: int) -> None:
 async def test_renewed_files_are_used_and_broken_ones_are_not(folder: Path, free_port: int) -> None:
     async with secured(folder, free_port) as before:
         after = Authority(folder, "new")
-        old, new = before.issue("client-old", dns=ALLOWED[:1]), after.issue("client-new", dns=ALLOWED[:1])
+        old, new = before.issue_as("client-old", dns=ALLOWED[:1]), after.issue_as("client-new", dns=ALLOWED[:1])
         (folder / "server.key").write_text("half written")
         async with dial(free_port, before, old) as channel:
             with structlog.testing.capture_logs() as logs:
                 await play(channel, headers())
         assert [log["event"] for log in logs] == ["certificate_not_renewed"]
-        after.issue("server", dns=["localhost"])
-        after.path.replace(before.path)
+        after.issue_as("server", dns=["localhost"])
+        after.file.replace(before.file)
         async with dial(free_port, before, new) as channel:
             await play(channel, headers())
 
 
 async def test_a_broken_file_is_told_of_once_and_read_again_when_it_changes(folder: Path) -> None:
     authority = Authority(folder, "ours")
-    cert, key = authority.issue("server", dns=["localhost"])
-    certificates, good = Certificates(Tls(cert, key, authority.path, ALLOWED)), key.read_bytes()
+    cert, key = authority.issue_as("server", dns=["localhost"])
+    certificates, good = Certificates(Tls(cert, key, authority.file, ALLOWED)), key.read_bytes()
     first = certificates.context()
     key.write_text("half written")
     with structlog.testing.capture_logs() as logs:
@@ -157,8 +157,8 @@ def blunt(port: int) -> None:
 
 
 def context_of(authority: Authority) -> ssl.SSLContext:
-    made = ssl.create_default_context(cafile=str(authority.path))
-    made.load_cert_chain(*authority.issue("client", dns=ALLOWED[:1]))
+    made = ssl.create_default_context(cafile=str(authority.file))
+    made.load_cert_chain(*authority.issue_as("client", dns=ALLOWED[:1]))
     made.set_alpn_protocols(["h2"])
     return made
 

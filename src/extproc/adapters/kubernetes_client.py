@@ -18,6 +18,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_kube_config
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
+from extproc.adapters.untrusted import refusal
 from extproc.errors import Unavailable
 
 RENEWAL: Final = 10.0
@@ -126,7 +127,7 @@ class ApiServer:
             async with asyncio.timeout(self._timeout), self._borrowed() as client:
                 return await self._watched(client, path, document)
         except tuple(kind for kind, _ in FAULTS) as error:
-            fault = next(sentence for kind, sentence in FAULTS if isinstance(error, kind))
+            fault = next(sentence for kind, sentence in FAULTS if isinstance(error, kind)) + refusal(error)
         raise Unavailable(fault)  # out here, so that it holds nothing of what the library raised
 
     async def close(self) -> None:

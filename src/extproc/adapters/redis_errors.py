@@ -11,6 +11,8 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from extproc.adapters.untrusted import refusal
+
 SENTENCES: Final = {
     "LOADING": "it is loading its data",
     "READONLY": "it is a replica, which takes no writes",
@@ -47,7 +49,8 @@ def sentence(error: Exception) -> str:
         return f"it refuses the call ({next(iter(_codes(error)), 'ERR')})"
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    return "no connection"
+    untrusted = refusal(error)
+    return f"its certificate is not accepted{untrusted}" if untrusted else "no connection"
 
 
 def _codes(error: Exception) -> list[str]:

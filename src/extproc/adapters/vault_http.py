@@ -6,7 +6,7 @@ import io
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,6 +18,7 @@ import urllib3
 from hvac import exceptions as vault
 from requests.adapters import HTTPAdapter
 
+from extproc.adapters.untrusted import refusal
 from extproc.errors import ConfigError, Place
 
 MOST_BYTES: Final = 1024 * 1024
@@ -45,7 +46,7 @@ UNINITIALISED: Final = Trouble("Vault is not initialised", down=True)
 UNREACHABLE: Final = Trouble("Vault refuses connections, or breaks them off", down=True)
 SLOW: Final = Trouble("Vault does not answer in time", down=True)
 TLS: Final = Trouble(
-    "no trusted TLS connection to Vault can be made: look at `ca`, and at the server's certificate", down=True
+    "no trusted TLS connection to Vault can be made; look at `ca`, and at the server's certificate", down=True
 )
 STRANGE: Final = Trouble("the answer is not one that Vault gives: look at `address`", down=True)
 OPEN: Final = Trouble("Vault failed several times in a row, and is not asked again so soon", down=True)
@@ -80,7 +81,8 @@ def attempt(work: Callable[[], T]) -> T | Trouble:
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - hvac lets through what its libraries raise; each is an answer that we cannot use
-        return next((trouble for kind, trouble in TROUBLES if isinstance(error, kind)), STRANGE)
+        found = next((trouble for kind, trouble in TROUBLES if isinstance(error, kind)), STRANGE)
+        return replace(found, sentence=found.sentence + refusal(error)) if found is TLS else found
 
 
 @dataclass(frozen=True, slots=True)
