@@ -34,6 +34,19 @@ def test_no_difference_to_itself(headers: Headers) -> None:
     assert not difference(headers, Headers(list(headers)))
 
 
+@given(HEADERS, NAMES, st.lists(VALUES, max_size=3))
+def test_headers_are_a_list_whatever_is_remembered_of_it(headers: Headers, name: str, values: list[bytes]) -> None:
+    fields = list(headers)
+    assert headers.values(name) == tuple(value for key, value in fields if key == name)
+    assert (name in headers) == (headers.get(name) is not None) == any(key == name for key, _ in fields)
+    assert headers.names() == {key for key, _ in fields}
+    others = [field for field in fields if field[0] != name]
+    assert list(headers.without([name])) == others
+    assert list(headers.replaced(name, *values)) == [*others, *((name, value) for value in values)]
+    assert headers.grouped() == by_name(headers)
+    assert list(headers) == fields
+
+
 def test_order_and_duplicates_are_kept() -> None:
     headers = Headers([("x-dup", b"1"), ("a", b"\xff"), ("x-dup", b"2")])
     assert headers.values("x-dup") == (b"1", b"2")

@@ -111,6 +111,14 @@ def test_a_method_that_comes_twice_is_none() -> None:
     assert isinstance(refused, Respond)
 
 
+def test_a_pseudo_field_behind_others_does_not_count() -> None:
+    late = read_request(Headers([*fields(), ("a", b"1"), (":path", b"/late"), (":authority", b"late.test")]))
+    assert isinstance(late, Request)
+    assert (late.host, late.path, list(late.headers)) == ("api.test", "/", [("a", b"1")])
+    [method, *others] = fields()
+    assert isinstance(read_request(Headers([("a", b"1"), method, *others])), Respond)
+
+
 def test_a_long_host_is_refused_and_not_remembered() -> None:
     before = normal_host.cache_info().currsize
     refused = read_request(fields(authority=b"a" * 60_000 + b".test"))

@@ -4,7 +4,7 @@ Envoy passes values verbatim, UTF-8 or not, and keeps order and duplicates (PROT
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -34,10 +34,11 @@ FRAMING: Final = frozenset(
 class Headers:
     """An immutable list of (name, value). Every change is a new value."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_fields", "_last")
 
     def __init__(self, fields: Iterable[tuple[str, Value]] = ()) -> None:
         self._fields = tuple(fields)
+        self._last: dict[str, Value] | None = None
 
     def __iter__(self) -> Iterator[tuple[str, Value]]:
         return iter(self._fields)
@@ -52,32 +53,52 @@ class Headers:
         return hash(self._fields)
 
     def __contains__(self, name: str) -> bool:
-        return any(key == name for key, _ in self._fields)
+        return name in self.last()
 
     def __repr__(self) -> str:
         return f"Headers({', '.join(key for key, _ in self._fields)})"
 
+    def last(self) -> Mapping[str, Value]:
+        """The last value of each name, in the order in which the names first came. An exchange looks for some thirty names,
+        most of which are not there: this is made once, and in C.
+        """
+        if self._last is None:
+            self._last = dict(self._fields)
+        return self._last
+
     def values(self, name: str) -> tuple[Value, ...]:
         """All values of `name` (lower case), in the order in which they came."""
+        last = self.last()
+        if name not in last:
+            return ()
+        if len(last) == len(self._fields):  # none of them came twice
+            return (last[name],)
         return tuple(value for key, value in self._fields if key == name)
 
     def get(self, name: str) -> str | None:
         """All values of `name` joined with `, ` (RFC 9110 section 5.3), as Latin-1 text; a Secret reads `***`."""
-        values = [text(value) for key, value in self._fields if key == name]
-        return ", ".join(values) if values else None
+        values = self.values(name)
+        return ", ".join(map(text, values)) if values else None
 
     def names(self) -> frozenset[str]:
-        return frozenset(key for key, _ in self._fields)
+        return frozenset(self.last())
+
+    def grouped(self) -> dict[str, tuple[Value, ...]]:
+        """All values of each name."""
+        found: dict[str, tuple[Value, ...]] = {}
+        for name, value in self._fields:
+            found[name] = (*found[name], value) if name in found else (value,)
+        return found
 
     def replaced(self, name: str, *values: Value) -> Self:
         """These headers with `values` in the place of all values of `name`."""
-        kept = [field for field in self._fields if field[0] != name]
-        return type(self)([*kept, *((name, value) for value in values)])
+        return type(self)((*self.without((name,)), *((name, value) for value in values)))
 
     def without(self, names: Iterable[str]) -> Self:
         gone = frozenset(names)
-        kept = [field for field in self._fields if field[0] not in gone] if gone else self._fields
-        return self if len(kept) == len(self._fields) else type(self)(kept)
+        if gone.isdisjoint(self.last()):
+            return self
+        return type(self)([field for field in self._fields if field[0] not in gone])
 
 
 @swift
@@ -102,10 +123,10 @@ def difference(before: Headers, after: Headers) -> HeaderChange:
     """
     if before is after:
         return NO_CHANGE
-    old, new = _by_name(before), _by_name(after)
+    old, new = before.grouped(), after.grouped()
     return HeaderChange(
         remove=tuple(name for name in old if name not in new),
-        set=tuple((name, tuple(values)) for name, values in new.items() if old.get(name) != values),
+        set=tuple((name, values) for name, values in new.items() if old.get(name) != values),
     )
 
 
@@ -155,10 +176,3 @@ def check_value(value: str | Value) -> Value:
     if isinstance(checked, bytes) and not FIELD_VALUE.fullmatch(checked):
         raise Defect("a header value has a control character, or white space at an end")
     return checked
-
-
-def _by_name(headers: Headers) -> dict[str, list[Value]]:
-    grouped: dict[str, list[Value]] = {}
-    for name, value in headers:
-        grouped.setdefault(name, []).append(value)
-    return grouped

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import Final, Self
 from urllib.parse import quote, unquote_plus
 
@@ -119,11 +120,14 @@ def read_response(fields: Headers) -> Response:
 
 
 def _split(fields: Headers) -> tuple[dict[str, str], Headers]:
-    """The pseudo fields, and the others. A pseudo field that comes twice reads as both, joined: no valid value of any."""
+    """The pseudo fields, which come first (RFC 9113 section 8.3, and Envoy keeps them so), and the others. A pseudo field that
+    comes twice reads as both, joined: no valid value of any. One that comes late is not read at all, and not passed on.
+    """
+    others = [each for each in fields if each[0][:1] != PSEUDO]
     pseudo: dict[str, str] = {}
-    for name, value in [each for each in fields if each[0][:1] == PSEUDO]:
+    for name, value in islice(fields, len(fields) - len(others)):
         pseudo[name] = f"{pseudo[name]}, {text(value)}" if name in pseudo else text(value)
-    return pseudo, Headers([each for each in fields if each[0][:1] != PSEUDO])
+    return pseudo, Headers(others)
 
 
 @lru_cache(maxsize=4096)

@@ -128,14 +128,16 @@ def fold(state: State, link: Link, phase: Phase, verdict: Continue) -> State:
     if secrets and phase not in RELEASING:
         raise Defect(f"a credential is set in {Phase.REQUEST_HEADERS}, not in {phase}")
     message = _changed(state, link, phase, verdict)
-    facts = _stated(state, link, verdict)
-    public = {**state.public_facts, **{kind: fact for kind, fact in facts.items() if kind is not Peer}}
+    facts = _stated(state, link, verdict) if verdict.facts else {}
+    public = state.public_facts
+    if facts and link.pre_auth and not link.authenticates:
+        public = {**public, **{kind: fact for kind, fact in facts.items() if kind is not Peer}}
     return replace(
         state,
         request=message if isinstance(message, Request) else state.request,
         response=message if isinstance(message, Response) else state.response,
         facts={**state.facts, **facts} if facts else state.facts,
-        public_facts=public if facts and link.pre_auth and not link.authenticates else state.public_facts,
+        public_facts=public,
         peer=facts.get(Peer, state.peer),
         states={**state.states, link.name: verdict.state} if verdict.state is not None else state.states,
         reports={**state.reports, link.name: _report(verdict.report)} if verdict.report else state.reports,
@@ -152,6 +154,10 @@ def _changed(state: State, link: Link, phase: Phase, verdict: Continue) -> Messa
     message: Message | None = state.response if phase.is_response else state.request
     if message is None:
         raise Defect("there is no response yet")
+    if verdict.body is None and not any(
+        (verdict.set_headers, verdict.remove_headers, verdict.set_query, verdict.remove_query)
+    ):
+        return message
     headers = message.headers.without(map(check_name, verdict.remove_headers))
     for name, values in check_headers(verdict.set_headers):
         if name in state.proof and state.peer is None:
