@@ -80,7 +80,12 @@ async def _count() -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="xpb-") as name:
         directory = Path(name)
         four, chat = (configure(written(each, _made(directory / each))) for each in ("four", "chat"))
-        first, known, filters, streamed = nothing_engine(), events(), engine(four, streams.untold), engine(chat, streams.untold)
+        first, known, filters, streamed = (
+            nothing_engine(),
+            events(),
+            engine(four, streams.untold),
+            engine(chat, streams.untold),
+        )
         try:
             return {
                 "an exchange, twelve extensions that do nothing": await _steady(lambda: _exchange(first, known)),

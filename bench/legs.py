@@ -60,12 +60,16 @@ def every(servers: Sequence[Server], *, whole: bool) -> tuple[Leg, ...]:
 
 
 @contextmanager
-def serving(leg: Leg, directory: Path, config: Path) -> Iterator[int | None]:
-    """The server of `leg` on `extproc.sock` in `directory`; its process id, or None if it is in Envoy's process."""
+def serving(leg: Leg, directory: Path, config: Path, *, workers: int = 1) -> Iterator[int | None]:
+    """The server of `leg` on `extproc.sock` in `directory`; its process id, or None if it is in Envoy's process. Several
+    workers are ours alone: each has a socket of its own.
+    """
     if leg.server is Server.INSIDE:
         yield None
         return
-    with running(_command(leg, directory / "extproc.sock", config), directory / "server.log") as pid:
+    command = _command(leg, directory / "extproc.sock", config)
+    more = ["--workers", str(workers)] if workers > 1 else []
+    with running([*command, *more], directory / "server.log") as pid:
         yield pid
 
 

@@ -10,6 +10,7 @@ from bench.section import Cell, Column, Section
 from bench.streams_envoy import CALLERS, Streamed
 from bench.through_envoy import MANY, Measured, Round
 from bench.upstream import PACE
+from bench.workers import Crew
 
 WITHOUT = "no ext_proc"
 US = " µs"
@@ -32,6 +33,10 @@ slowest can."""
 
 DIRECT = """ghz, without Envoy: {callers} callers on {connections} connections, each with conversations of a request's headers
 (20 fields) and its body of 2 KB; then at fixed rates."""
+
+WORKERS = """ghz, {callers} callers for each worker on a socket of its own, and conversations as above, with one header set. The
+load takes its part of the same cores, so the rate cannot double here; processor time for each conversation that stays the same
+says that workers share nothing for which they wait."""
 
 STREAMS = """{callers} chats at once, an event each {pace:.0f} ms; the chain reads identity, counts tokens, and puts back what
 was replaced in the prompt. Microseconds: of an event from when the upstream sent it until the client had it; from the request
@@ -107,6 +112,18 @@ def of_direct(found: Sequence[Alone]) -> Section:
     rows.sort(key=lambda row: row[1] == "fixed")
     note = DIRECT.format(callers=ghz.CALLERS, connections=ghz.CONNECTIONS)
     return Section("The servers alone", note, columns, tuple(rows))
+
+
+def of_workers(found: Sequence[Crew]) -> Section:
+    columns = (
+        Column("server: what it does"),
+        Column("workers"),
+        Column("conversations/s"),
+        Column("server CPU", unit=US),
+        Column("failed"),
+    )
+    rows = tuple((each.leg.name, each.workers, each.rate, each.cpu, each.failed) for each in found)
+    return Section("More workers", WORKERS.format(callers=ghz.CALLERS), columns, rows)
 
 
 def of_streams(found: Sequence[Streamed], skipped: dict[Leg, str]) -> Section:

@@ -16,6 +16,7 @@ from bench import (
     streams_envoy,
     tables,
     through_envoy,
+    workers,
 )
 from bench.amount import Amount
 from bench.legs import Server, every
@@ -84,6 +85,10 @@ def _direct(run: Run) -> None:
     run.add(load_tables.of_direct(direct.measure(direct.legs(run.servers), run.amount, run.progress)))
 
 
+def _workers(run: Run) -> None:
+    run.add(load_tables.of_workers(workers.measure(workers.legs(run.servers), run.amount.direct, run.progress)))
+
+
 def _envoy(run: Run) -> None:
     legs = every(run.servers, whole=run.amount.all_legs)
     found = through_envoy.measure(legs, run.amount, run.progress)
@@ -105,6 +110,7 @@ PARTS: Mapping[str, Part] = {
     "limiter": Part(_limiter, ("redis-server",), apart=True),
     "streams": Part(_streams),
     "direct": Part(_direct, (GHZ, BASELINE)),
+    "workers": Part(_workers, (GHZ,), apart=True),
     "envoy": Part(_envoy, ("wrk", "h2load", "redis-server", BASELINE)),
     "memory": Part(_memory, (GHZ,)),
 }

@@ -122,6 +122,7 @@ def test_a_storm_of_reloads_loses_no_exchange(stub: Stub, transport: str, worker
             good = text.replace("redactionStyle: mask", "redactionStyle: delete")
             put(gate, good)
             hang_up(gate)
+            wait_until(lambda: b"[EMAIL_ADDRESS]" not in stub.received("/x")[-1].body)  # the last good one is in force
             wait_until(lambda: not _problems(gate) and _settled(gate))
         assert set(load.statuses) == {200}
         assert load.statuses[200] > 4 * reloads
