@@ -120,14 +120,14 @@ def read_response(fields: Headers) -> Response:
 
 
 def _split(fields: Headers) -> tuple[dict[str, str], Headers]:
-    """The pseudo fields, and the others. One that comes twice reads as both, joined: no valid value of any. Where one comes
-    behind others, which makes the message malformed (RFC 9113 section 8.3; Envoy keeps them in front), none is read.
-    """
+    """The pseudo fields, and the others. A pseudo field that comes twice reads as both, joined: no valid value of any."""
     others = [each for each in fields if each[0][:1] != PSEUDO]
+    number = len(fields) - len(others)
+    found = [each for each in islice(fields, number) if each[0][:1] == PSEUDO]  # Envoy has them in front
+    if len(found) < number:
+        found = [each for each in fields if each[0][:1] == PSEUDO]
     pseudo: dict[str, str] = {}
-    for name, value in islice(fields, len(fields) - len(others)):
-        if name[:1] != PSEUDO:
-            return {}, Headers(others)
+    for name, value in found:
         pseudo[name] = f"{pseudo[name]}, {text(value)}" if name in pseudo else text(value)
     return pseudo, Headers(others)
 
