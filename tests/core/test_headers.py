@@ -43,7 +43,6 @@ def test_headers_are_a_list_whatever_is_remembered_of_it(headers: Headers, name:
     others = [field for field in fields if field[0] != name]
     assert list(headers.without([name])) == others
     assert list(headers.replaced(name, *values)) == [*others, *((name, value) for value in values)]
-    assert headers.grouped() == by_name(headers)
     assert list(headers) == fields
 
 

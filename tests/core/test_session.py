@@ -243,6 +243,35 @@ def test_responses_are_masked_when_a_credential_went_out() -> None:
     assert len(masked[0]) == 1
 
 
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({"trailer": "x-echo"}, True),
+        ({"content_type": "application/grpc+proto"}, True),
+        ({"content_type": "application/grpcx"}, False),
+        ({"content_type": "application/json"}, False),
+    ],
+)
+def test_trailers_that_an_answer_announces_are_masked_too(fields: dict[str, str], wanted: bool) -> None:
+    """Others are not waited for: the stream of each exchange would stay open to the end of its answer."""
+
+    def mask(given: Headers, secrets: Any) -> Headers:
+        return given.replaced("x-echo", b"***") if secrets and "x-echo" in given else given
+
+    talk = Conversation(free(link("inject", Says(INJECTS))), mask=mask)
+    assert not talk.say(headers(end=True)).outcome.modes.response_trailers
+    modes = talk.say(response(200, **fields)).outcome.modes
+    assert modes == (Modes(NONE, True, NONE, True) if wanted else None)
+    if wanted:
+        assert talk.say(response_trailers({"x-echo": "sk-canary"})) == go_on(set={"x-echo": "***"})
+
+
+def test_trailers_of_an_answer_without_a_credential_are_nobodys() -> None:
+    talk = Conversation(free(link("h", Says(), Phase.RESPONSE_HEADERS)))
+    talk.say(headers(end=True))
+    assert talk.say(response(200, trailer="x")).outcome.modes is None
+
+
 # Modes
 
 

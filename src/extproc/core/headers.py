@@ -53,12 +53,12 @@ class Headers:
         return hash(self._fields)
 
     def __contains__(self, name: str) -> bool:
-        return name in self.last()
+        return name in self._known()
 
     def __repr__(self) -> str:
         return f"Headers({', '.join(key for key, _ in self._fields)})"
 
-    def last(self) -> Mapping[str, Value]:
+    def _known(self) -> Mapping[str, Value]:
         """The last value of each name, in the order in which the names first came. An exchange looks for some thirty names,
         most of which are not there: this is made once, and in C.
         """
@@ -68,7 +68,7 @@ class Headers:
 
     def values(self, name: str) -> tuple[Value, ...]:
         """All values of `name` (lower case), in the order in which they came."""
-        last = self.last()
+        last = self._known()
         if name not in last:
             return ()
         if len(last) == len(self._fields):  # none of them came twice
@@ -81,14 +81,7 @@ class Headers:
         return ", ".join(map(text, values)) if values else None
 
     def names(self) -> frozenset[str]:
-        return frozenset(self.last())
-
-    def grouped(self) -> dict[str, tuple[Value, ...]]:
-        """All values of each name."""
-        found: dict[str, tuple[Value, ...]] = {}
-        for name, value in self._fields:
-            found[name] = (*found[name], value) if name in found else (value,)
-        return found
+        return frozenset(self._known())
 
     def replaced(self, name: str, *values: Value) -> Self:
         """These headers with `values` in the place of all values of `name`."""
@@ -96,7 +89,7 @@ class Headers:
 
     def without(self, names: Iterable[str]) -> Self:
         gone = frozenset(names)
-        if gone.isdisjoint(self.last()):
+        if gone.isdisjoint(self._known()):
             return self
         return type(self)([field for field in self._fields if field[0] not in gone])
 
@@ -123,7 +116,7 @@ def difference(before: Headers, after: Headers) -> HeaderChange:
     """
     if before is after:
         return NO_CHANGE
-    old, new = before.grouped(), after.grouped()
+    old, new = _by_name(before), _by_name(after)
     return HeaderChange(
         remove=tuple(name for name in old if name not in new),
         set=tuple((name, values) for name, values in new.items() if old.get(name) != values),
@@ -176,3 +169,10 @@ def check_value(value: str | Value) -> Value:
     if isinstance(checked, bytes) and not FIELD_VALUE.fullmatch(checked):
         raise Defect("a header value has a control character, or white space at an end")
     return checked
+
+
+def _by_name(headers: Headers) -> dict[str, tuple[Value, ...]]:
+    grouped: dict[str, tuple[Value, ...]] = {}
+    for name, value in headers:
+        grouped[name] = (*grouped[name], value) if name in grouped else (value,)
+    return grouped
