@@ -1,6 +1,5 @@
 """`PIIDetector:v1`: personal data and secrets are found in requests and answers, and do not leave (DESIGN section 7)."""
 
-import re
 from collections import Counter
 from typing import ClassVar, Final
 
@@ -10,24 +9,28 @@ from extproc.core.headers import Headers
 from extproc.core.verdict import deny
 from extproc.errors import ConfigError, Malformed
 from extproc.ports import FilterContext
-from extproc_filters.pii.answers import Assigned, Restoration, Return
+from extproc_filters.pii.answers import Assigned, Restoration, Return, reading_to_restore
 from extproc_filters.pii.config import PIIDetectorConfig, check_style, paths_of, scanned, scanner_of
+from extproc_filters.pii.detecting import Detecting, detected_media
 from extproc_filters.pii.documents import Text
 from extproc_filters.pii.edits import Mac, Writer, delete, hashing, mask, splice
 from extproc_filters.pii.findings import Finding, merge
 from extproc_filters.pii.hash_keys import HashKeys
-from extproc_filters.pii.media import Media, is_event_stream, read_coding, read_media
+from extproc_filters.pii.media import is_event_stream, read_coding, read_media
 from extproc_filters.pii.placeholders import Placeholders, present
-from extproc_filters.pii.redaction import Redaction, Task
+from extproc_filters.pii.redaction import Redaction
 from extproc_filters.pii.scanner import Scanner
 from extproc_filters.pii.screening import Screening
 from extproc_filters.pii.streamed import Streamed
 from extproc_filters.pii.target import outside_body
+from extproc_filters.pii.task import Task
 from extproc_filters.pii.work import done
 from extproc_filters.usage.accepted import accepted
 
-EMBEDDINGS: Final = re.compile(r"(?i)/embeddings/?\Z|:(?:batch)?embedcontents?\Z")
-"""Answers to these are large, and have no text (OpenAI, Gemini)."""
+PARTIAL: Final = 206
+"""The status of an answer to `range`: whoever asks for one part after the other puts a value together again."""
+
+UNREAD: Final = "the media type is not JSON, text or a form"
 
 
 class PIIDetector:
@@ -42,7 +45,9 @@ class PIIDetector:
     def __init__(self, config: PIIDetectorConfig, context: FilterContext) -> None:
         check_style(config, context.phase)
         self.max_body_bytes = config.max_body_bytes
-        self.follow_ups = frozenset({Phase.RESPONSE_BODY}) if config.restore else frozenset()
+        self._detects = config.mode == "detect"
+        self._restores = config.restore and not self._detects
+        self.follow_ups = frozenset({Phase.RESPONSE_BODY}) if self._restores else frozenset()
         self._config = config
         self._outside = scanned(config, context.phase) - {"body"}
         self._scanner = scanner_of(config)
@@ -56,11 +61,13 @@ class PIIDetector:
         Raises:
             Malformed: the content type cannot be understood.
         """
+        if self._detects:
+            return self._reading_to_detect(phase, exchange)
         if phase is Phase.REQUEST_BODY:
             if read_media(exchange.request.headers) is not None or self._deny_unknown:
                 return Reading.WHOLE
             return Reading.WATCH if outside_body(exchange.request, self._outside) else Reading.NOTHING
-        if self._config.restore:
+        if self._restores:
             return reading_to_restore(exchange)
         if exchange.response is None:
             return Reading.WHOLE
@@ -76,40 +83,40 @@ class PIIDetector:
             Malformed: the content type or the content encoding cannot be understood.
             Unavailable: the key for hashing cannot be had.
         """
+        if self._detects:
+            return Continue(report=self._reported(exchange, phase))
         if phase is Phase.RESPONSE_BODY:
             return await self._decide_answer(exchange)
-        found = self._found_outside(exchange)
-        if found and self._config.mode == "enforce":
+        if found := self._found_outside(exchange):
             return deny("pii_blocked", f"path, query or headers hold {', '.join(sorted(found))}")
-        report = {f"target.{entity}": number for entity, number in sorted(found.items())}
         request = exchange.request
         if phase is Phase.REQUEST_HEADERS or not request.body:
-            return Continue(report=report)
+            return Continue()
         if read_media(request.headers) is None:
-            if self._deny_unknown:
-                return deny("body_unsupported", "the media type is not JSON, text or a form")
-            return Continue(report=report)
-        asked = accepted(request.headers.get("accept-encoding")) if self._config.restore else None
+            return deny("body_unsupported", UNREAD) if self._deny_unknown else Continue()
+        asked = accepted(request.headers.get("accept-encoding")) if self._restores else None
         if self._keys is not None:
             await self._keys.fetch(_namespace(exchange))
         return Continue(
-            set_headers={} if asked is None else {"accept-encoding": asked},
-            remove_headers=_undone(request.headers),
-            report=report,
+            set_headers={} if asked is None else {"accept-encoding": asked}, remove_headers=_undone(request.headers)
         )
 
     async def _decide_answer(self, exchange: Exchange) -> Verdict:
         response = exchange.response
         if response is None or response.body == b"" or self.reading(Phase.RESPONSE_BODY, exchange) is Reading.NOTHING:
             return Continue()
+        if response.status == PARTIAL and not self._restores:
+            raise Malformed("of a part of an answer nobody can say what it holds")
         if not is_event_stream(response.headers) and read_media(response.headers) is None:
-            return deny("response_unprocessable", "the media type of the answer is not JSON, text or a form")
+            return deny("response_unprocessable", f"of the answer {UNREAD}")
         if self._keys is not None:
             await self._keys.fetch(_namespace(exchange))
         return Continue(remove_headers=_undone(response.headers))
 
     def transformer(self, phase: Phase, exchange: Exchange) -> BodyTransformer | None:
         """None leaves the body alone: it is empty, or of a kind that nobody reads and the configuration lets pass."""
+        if self._detects:
+            return self._detecting(phase, exchange)
         if phase is Phase.RESPONSE_BODY:
             return self._answering(exchange)
         request = exchange.request
@@ -125,7 +132,7 @@ class PIIDetector:
             return None
         streamed, coding = is_event_stream(response.headers), read_coding(response.headers)
         limit = self.max_body_bytes
-        if self._config.restore and isinstance(exchange.state, Assigned):
+        if self._restores and isinstance(exchange.state, Assigned):
             if streamed:
                 return Streamed(Return(exchange.state, limit), coding, limit)
             media = read_media(response.headers)
@@ -136,15 +143,38 @@ class PIIDetector:
         media = read_media(response.headers)
         return None if media is None else Redaction(task, media, coding, limit)
 
+    def _reading_to_detect(self, phase: Phase, exchange: Exchange) -> Reading:
+        """It looks on where there is something to see."""
+        request, response = exchange.request, exchange.response
+        if phase is Phase.RESPONSE_BODY:
+            return Reading.WATCH if response is None or detected_media(response.headers) else Reading.NOTHING
+        seen = detected_media(request.headers) or outside_body(request, self._outside)
+        return Reading.WATCH if seen else Reading.NOTHING
+
+    def _detecting(self, phase: Phase, exchange: Exchange) -> BodyTransformer | None:
+        answer = phase is Phase.RESPONSE_BODY
+        message = exchange.response if answer else exchange.request
+        media = detected_media(message.headers) if message and message.body != b"" else None
+        if message is None or media is None:
+            return None
+        task, limit = self._task(exchange, answer=answer), self.max_body_bytes
+        try:
+            coding = read_coding(message.headers)
+        except Malformed:
+            return Detecting(None, self._reported(exchange, phase))
+        if answer and is_event_stream(message.headers):
+            return Detecting(Streamed(Screening(task, limit), coding, limit), {})
+        return Detecting(Redaction(task, media, coding, limit), self._reported(exchange, phase))
+
     def _task(self, exchange: Exchange, *, answer: bool = False) -> Task:
-        enforce, block = self._config.mode == "enforce", self._config.redaction_style == "block"
+        block = self._config.redaction_style == "block"
         return Task(
             self._scanner,
-            self._writer(_namespace(exchange)),
+            mask if self._detects else self._writer(_namespace(exchange)),
             self._fields,
-            edit=enforce and not block,
-            block=enforce and block,
-            restore=self._config.restore,
+            edit=not (block or self._detects),
+            block=block and not self._detects,
+            restore=self._restores,
             answer=answer,
         )
 
@@ -165,28 +195,10 @@ class PIIDetector:
         text = outside_body(exchange.request, self._outside)
         return Counter(finding.entity for finding in find(self._scanner, text)) if text else Counter()
 
-
-def reading_to_restore(exchange: Exchange) -> Reading:
-    """How much of an answer is needed to put values back: nothing where there are none, or nobody knows how. Before there is
-    an answer: all of it, if the request has a body in which values may be.
-
-    Raises:
-        Malformed: the content type of the request cannot be understood.
-    """
-    request, response = exchange.request, exchange.response
-    if read_media(request.headers) is None or EMBEDDINGS.search(request.path_only):
-        return Reading.NOTHING
-    if response is None:
-        return Reading.WHOLE
-    if not isinstance(exchange.state, Assigned):
-        return Reading.NOTHING
-    if is_event_stream(response.headers):
-        return Reading.STREAM
-    try:
-        media = read_media(response.headers)
-    except Malformed:
-        return Reading.NOTHING
-    return Reading.WHOLE if media in (Media.JSON, Media.TEXT) else Reading.NOTHING
+    def _reported(self, exchange: Exchange, phase: Phase) -> dict[str, int]:
+        """The same as a report; of an answer there is nothing but its body."""
+        found = Counter[str]() if phase is Phase.RESPONSE_BODY else self._found_outside(exchange)
+        return {f"target.{entity}": number for entity, number in sorted(found.items())}
 
 
 def _undone(headers: Headers) -> tuple[str, ...]:

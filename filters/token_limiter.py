@@ -10,7 +10,7 @@ from typing import Final
 from extproc import Continue, Exchange, Phase, Respond, Verdict
 from extproc.core.filter import BodyTransformer, Reading
 from extproc.core.message import Request
-from extproc.errors import Unavailable
+from extproc.errors import Malformed, Unavailable
 from extproc.ports import FilterContext
 from extproc_filters.limiter import Limiter, Taken
 from extproc_filters.limits import QoSControllerConfig
@@ -29,7 +29,7 @@ from extproc_filters.token_limits import (
     told,
 )
 from extproc_filters.usage.accepted import accepted
-from extproc_filters.usage.answer import Answer, Json, Other, Seen, Stream
+from extproc_filters.usage.answer import Answer, Json, Lines, Other, Seen, Stream
 from extproc_filters.usage.asked import NOTHING, Asked, completes, decoded, makes_text, read_asked
 from extproc_filters.usage.counts import MOST
 from extproc_filters.usage.passing import Cut, Rewrite, Watch
@@ -136,13 +136,15 @@ class TokenLimiter(Limiter):
         return readable and short and is_json(request.headers) and not state.bodiless
 
     async def _top_up(self, exchange: Exchange, state: Reserved) -> Verdict:
-        """Raises: Unavailable."""
+        """Raises: Unavailable; Malformed, if nobody can say whether its stream will tell the usage."""
         request = exchange.request
         if not self._reads(request, state):
             return Continue()
         _, coding = coding_of(request.headers)
         text = await decoded(request.body or b"", coding, self.max_body_bytes, _pause)
         asked = NOTHING if text is None else await read_asked(text, _pause)
+        if asked.ambiguous and completes(request):
+            raise Malformed("it says twice whether its stream tells the usage, or is not in UTF-8")
         prompt = tokens_of(_size(request, text, self.max_body_bytes))
         tokens = max(state.tokens, min(MOST, prompt + self._output(request, asked)))
         rules, demands = more_of(state.takes[0], tokens)
@@ -208,6 +210,8 @@ def _answer(kind: Kind) -> Answer:
             return Stream()
         case Kind.JSON:
             return Json()
+        case Kind.LINES:
+            return Lines()
         case _:
             return Other()
 

@@ -19,6 +19,12 @@ from extproc_filters.usage.counts import MOST, Usage
 BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 """Methods whose requests have no body unless they say so."""
 
+LINES: Final = frozenset(
+    f"application/{name}"
+    for name in ("x-ndjson", "ndjson", "jsonl", "x-jsonlines", "jsonlines", "json-seq", "jsonstream")
+)
+"""What nobody has registered, but for `json-seq` (RFC 7464)."""
+
 EMPTY: Final = frozenset({204, 304})
 """Statuses of answers without a body (RFC 9110 section 6.4.1)."""
 
@@ -125,6 +131,7 @@ class Kind(Enum):
 
     STREAM = "an event stream"
     JSON = "JSON"
+    LINES = "JSON on each line"
     TEXT = "text, or who knows"
     OTHER = "no text"
 
@@ -144,6 +151,8 @@ def kind_of(headers: Headers) -> Kind:
         return Kind.STREAM
     if is_json(headers):
         return Kind.JSON
+    if kind in LINES:
+        return Kind.LINES
     return Kind.TEXT if kind.startswith("text/") or not kind else Kind.OTHER
 
 

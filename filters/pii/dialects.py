@@ -4,7 +4,7 @@ Recognised by the shape of each event, not by the host: gateways and local serve
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from extproc_filters.pii.paths import Path
@@ -19,6 +19,10 @@ LONGEST_NAME: Final = 256
 """Characters of a name or an id by which texts are told apart."""
 
 SCALARS: Final = (str, int, float, bool, type(None))
+INNER: Final = ("text", "thinking", "summary", "transcript")
+DEEPEST: Final = 2
+"""Texts within the delta of a choice, and how deep: parts of a content (Mistral) or of a thought (OpenRouter), spoken words."""
+
 KEPT: Final = frozenset({"index", "type", "thought", "finish_reason", "logprobs"})
 """What goes with a piece below the top of an event, besides what is on the way to it. An id or a name would be added to the one
 that came before.
@@ -36,10 +40,13 @@ class Delta(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What an event brings, and which texts have ended with it (or before it, where it brings nothing of them)."""
+    """What an event brings, and which texts have ended with it (or before it, where it brings nothing of them). `whole`: its
+    texts are there as a whole, none goes on in another event.
+    """
 
     deltas: tuple[Delta, ...] = ()
     ended: tuple[Stream, ...] = ()
+    whole: bool = False
 
 
 ALL: Final = ((),)
@@ -105,18 +112,39 @@ def _is_short(value: object) -> bool:
 
 def _choices(choices: list[Any]) -> Said:
     """OpenAI chat completions and completions: deltas of choices, until a `finish_reason`."""
-    deltas: list[Delta] = []
-    ended: list[Stream] = []
-    for at, choice in _objects(choices):
-        stream = ("choice", _index(choice, at))
-        deltas += _strings(choice, ("choices", at), stream, ("text",))
-        if isinstance(delta := choice.get("delta"), dict):
-            names = tuple(name for name in delta if name != "role")
-            deltas += _strings(delta, ("choices", at, "delta"), stream, names)
-            deltas += _calls(delta, ("choices", at, "delta"), stream)
-        if choice.get("finish_reason") is not None:
-            ended.append(stream)
-    return Said(tuple(deltas), tuple(ended))
+    found = [(at, choice, ("choice", _index(choice, at))) for at, choice in _objects(choices)]
+    deltas = chain.from_iterable(_choice(choice, ("choices", at), stream) for at, choice, stream in found)
+    ended = (stream for _, choice, stream in found if choice.get("finish_reason") is not None)
+    return Said(tuple(islice(deltas, MOST_DELTAS)), tuple(ended))
+
+
+def _choice(choice: Mapping[str, Any], place: Path, stream: Stream) -> Iterator[Delta]:
+    yield from _strings(choice, place, stream, ("text",))
+    if isinstance(delta := choice.get("delta"), dict):
+        names = tuple(name for name in delta if name != "role")
+        yield from _strings(delta, (*place, "delta"), stream, names)
+        yield from _inner(delta, (*place, "delta"), stream, names)
+        yield from _calls(delta, (*place, "delta"), stream)
+
+
+def _inner(
+    found: Mapping[str, Any], place: Path, stream: Stream, names: tuple[str, ...], depth: int = DEEPEST
+) -> Iterator[Delta]:
+    """Pieces in objects and in lists of objects: parts of a content or of a thought, the words of what is spoken. Parts
+    without a number are pieces of one text.
+    """
+    for name in names:
+        value = found.get(name)
+        if not isinstance(value, dict | list) or len(name) > LONGEST_NAME:
+            continue
+        here: list[tuple[Path, Mapping[str, Any]]] = [((*place, name), value)] if isinstance(value, dict) else []
+        if isinstance(value, list):
+            here = [((*place, name, at), part) for at, part in _objects(value)]
+        for inner, part in here:
+            which = (*stream, name, _index(part, -1))
+            yield from _strings(part, inner, which, INNER)
+            if depth > 1:
+                yield from _inner(part, inner, which, INNER, depth - 1)
 
 
 def _calls(delta: Mapping[str, Any], place: Path, stream: Stream) -> Iterator[Delta]:
@@ -147,18 +175,22 @@ def _candidates(candidates: list[Any]) -> Said:
 
 
 def _responses(event: Mapping[str, Any], kind: str) -> Said:
-    """OpenAI responses: `response.output_text.delta` and its like bring pieces, `.done` the whole."""
+    """OpenAI responses: `response.output_text.delta` and its like bring pieces, `.done` the whole. Its clients tell texts apart
+    by their numbers; there are servers that give each event another `item_id`, so that counts only where a number is missing.
+    """
     what, _, verb = kind.rpartition(".")
     numbers = tuple(_name(event, name) for name in ("output_index", "content_index", "summary_index"))
-    stream = ("output", *numbers[:1], what, *numbers[1:], _name(event, "item_id"))
+    item = "" if isinstance(numbers[0], int) else _name(event, "item_id")
+    stream = ("output", *numbers[:1], what, *numbers[1:], item)
     if verb == "delta":
         document = what.endswith("call_arguments")
-        return Said(tuple(_strings(event, (), stream, ("delta",), document=document, add=False)))
+        found = [*_strings(event, (), stream, ("delta",), document=document, add=False)]
+        return Said((*found, *islice(_inner(event, (), stream, ("delta",)), MOST_DELTAS)))
     if kind == "response.output_item.done":
-        return Said((), (("output", *numbers[:1]),))
+        return Said((), (("output", *numbers[:1]),), whole=True)
     if verb == "done":
-        return Said((), (stream,))
-    return Said((), ALL if verb in ("completed", "incomplete", "failed", "cancelled") else ())
+        return Said((), (stream,), whole=True)
+    return Said((), ALL if verb in ("completed", "incomplete", "failed", "cancelled") else (), whole=True)
 
 
 def _anthropic(event: Mapping[str, Any], kind: str) -> Said:

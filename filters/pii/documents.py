@@ -8,10 +8,10 @@ from extproc.errors import Malformed, TooLarge
 from extproc_filters.pii.credentials import CREDENTIALS
 from extproc_filters.pii.edits import Edit, Sheet, Writer, splice
 from extproc_filters.pii.findings import Finding, shared
-from extproc_filters.pii.jsonedit import Level, Origin, settle, within
+from extproc_filters.pii.jsonedit import INSIDE, Level, Origin, is_document, settle, within
 from extproc_filters.pii.jsontext import KEY, MOST, Token, parse, tokens
 from extproc_filters.pii.media import Media
-from extproc_filters.pii.paths import ANSWER, REQUEST, Exempt, Path, any_covers, is_llm_answer, is_llm_request
+from extproc_filters.pii.paths import Exempt, Path, any_covers, exempt_in_answer, exempt_in_request
 from extproc_filters.pii.recognizer import Span
 from extproc_filters.pii.work import FEW, STEPS, Work
 
@@ -59,8 +59,7 @@ def read(
     match media:
         case Media.JSON:
             document = parse(text)
-            known = is_llm_answer(document) if answer else is_llm_request(document)
-            exempt = (ANSWER if answer else REQUEST) if known else None
+            exempt = exempt_in_answer(document) if answer else exempt_in_request(document)
             return Json(text, fields, exempt, spared)
         case Media.FORM:
             return (yield from _form(text))
@@ -156,7 +155,11 @@ class Form:
 
 
 def _form(text: str) -> Work[Document]:
-    """The form. Raises: Malformed, TooLarge."""
+    """The form. What says so and is a JSON document (curl says so unless it is told better) some servers read as the one, some
+    as the other. Raises: Malformed, TooLarge.
+    """
+    if INSIDE.match(text) and is_document(text):
+        raise Malformed("the body is JSON, and says that it is a form")
     raw: list[str] = []
     marks: list[str] = []
     parameters = text.split("&", MOST)

@@ -233,6 +233,16 @@ class Unread:
         """Nothing is known of it."""
 
 
+class Unknown:
+    """For a text of which nobody knows how it began: it may be the target of a link."""
+
+    depth = 0
+    linked = True
+
+    def read(self, piece: str) -> None:
+        """Whatever it reads, it may be one."""
+
+
 class Joined:
     """The links of one text, and of what its reader may see it joined with: `others` has read all that came before."""
 

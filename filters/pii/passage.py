@@ -35,8 +35,8 @@ class Passage(Protocol):
         """For a text that begins; None for one that is left alone."""
         ...
 
-    def document(self, text: str, spared: frozenset[Path]) -> Work[str]:
-        """An event that is JSON, but for the places in `spared`."""
+    def document(self, text: str, spared: frozenset[Path], *, whole: bool = False) -> Work[str]:
+        """An event that is JSON, but for the places in `spared`. `whole`: none of its texts goes on in another event."""
         ...
 
     def text(self, text: str) -> Work[str]:

@@ -118,7 +118,25 @@ ANSWER: Final = Exempt(
 )  # fmt: skip
 
 
-def is_llm_answer(document: object) -> bool:
+LISTED: Final = Exempt(
+    tuple((None, *path) for path in ANSWER.names), tuple((None, *path) for path in ANSWER.identifiers)
+)
+"""The same in a list of events."""
+
+
+def exempt_in_request(document: object) -> Exempt | None:
+    """What is no text in a request, if an LLM API reads it."""
+    return REQUEST if _is_llm_request(document) else None
+
+
+def exempt_in_answer(document: object) -> Exempt | None:
+    """What is no text in an answer of one, in an event of it, or in a list of events."""
+    if isinstance(document, list):
+        return LISTED if document and all(map(_is_llm_answer, document)) else None
+    return ANSWER if _is_llm_answer(document) else None
+
+
+def _is_llm_answer(document: object) -> bool:
     """The same APIs: an answer, or an event of one."""
     if not isinstance(document, dict):
         return False
@@ -128,7 +146,7 @@ def is_llm_answer(document: object) -> bool:
     return isinstance(kind, str) and kind.startswith(("message", "content_block_", "response."))
 
 
-def is_llm_request(document: object) -> bool:
+def _is_llm_request(document: object) -> bool:
     """OpenAI chat, completions, responses and embeddings; Anthropic messages; Gemini."""
     if not isinstance(document, dict):
         return False

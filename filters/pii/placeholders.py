@@ -9,13 +9,18 @@ from extproc_filters.pii.edits import bare, plain
 from extproc_filters.pii.views import views
 from extproc_filters.pii.work import STEPS, Work
 
-WRITTEN: Final = re.compile(r"\[[A-Z][A-Z0-9_]{0,63}_[0-9]{1,9}+\]")
+SEEN: Final = re.compile(rb"\[[A-Z][A-Z0-9_]{0,63}_[0-9]{1,9}+\]")
 """What a placeholder looks like. In Hyperscan's sense of the word no text is slow for this: it is bounded throughout."""
 
-SEEN: Final = re.compile(WRITTEN.pattern.encode())
+NAME: Final = r"[A-Z](?:[A-Z0-9]|\\?_){0,63}\\?_[0-9]{1,9}+"
+WRITTEN: Final = re.compile(rf"\[{NAME}\]|\\\[{NAME}\\\]")
+"""The same as a model writes it, perhaps with the escapes of Markdown: `[EMAIL\\_ADDRESS\\_1]`, `\\[EMAIL\\_ADDRESS\\_1\\]`."""
 
-LONGEST: Final = 76
-"""Characters of the longest placeholder."""
+IN_DOCUMENTS: Final = re.compile(r"\[[A-Z](?:[A-Z0-9]|\\{0,256}_){0,63}\\{0,256}_[0-9]{1,9}+\\{0,256}\]")
+"""The same where it may lie in strings of JSON, which double the escapes each time."""
+
+LONGEST: Final = 142
+"""Characters of the longest one, with all its escapes."""
 
 UNDOINGS: Final = 3
 """How often a text is seen through again, in search of placeholders that were there already. Each undoes three encodings."""
@@ -53,8 +58,10 @@ class Placeholders:
         return self._values[key]
 
     def original(self, placeholder: str) -> str | None:
-        """The value as it was first written, without escapes; None if this exchange has no such placeholder."""
-        return self._originals.get(placeholder)
+        """The value as it was first written, without escapes; None if this exchange has no such placeholder, however that is
+        `WRITTEN`.
+        """
+        return self._originals.get(placeholder.replace("\\", ""))
 
     def _next(self, entity: str) -> str:
         while True:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from extproc import Continue, Verdict
@@ -11,31 +11,18 @@ from extproc.errors import Malformed
 from extproc_filters.pii.answers import Assigned
 from extproc_filters.pii.decoding import Intake
 from extproc_filters.pii.documents import Document, read
-from extproc_filters.pii.edits import Edit, Writer, count
+from extproc_filters.pii.edits import Writer, count
 from extproc_filters.pii.findings import Finding, merge
+from extproc_filters.pii.listed import listed
+from extproc_filters.pii.logprobs import without_logprobs
 from extproc_filters.pii.media import Coding, Media
-from extproc_filters.pii.paths import Path
 from extproc_filters.pii.placeholders import Placeholders, present
-from extproc_filters.pii.scanner import Scanner
+from extproc_filters.pii.screening import Screening
+from extproc_filters.pii.task import Task
 from extproc_filters.pii.work import SLICE, Work
 
 MARK: Final = "\ufeff"
 """A byte order mark: kept, and no part of any document (RFC 8259 section 8.1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What to do with the findings of one body: `edit` it, `block` it, or neither (only count). `writer` None: placeholders,
-    and with `restore` the answer gets the values back. `answer`: it is the body of an answer.
-    """
-
-    scanner: Scanner
-    writer: Writer | None
-    fields: tuple[Path, ...] = ()
-    edit: bool = True
-    block: bool = False
-    restore: bool = False
-    answer: bool = False
 
 
 @dataclass(slots=True)
@@ -78,25 +65,34 @@ class Redaction:
 
     def _work(self, result: list[bytes]) -> Work[None]:
         body = self._intake.whole()
-        edits, edited = yield from self._edited(body)
-        self.found = count(edits)
-        result.append(body if edited is None else edited)
-
-    def _edited(self, body: bytes) -> Work[tuple[list[Edit], bytes | None]]:
-        """What was found, and the body without it, or None if it may leave as it is."""
         try:
             text = body.decode("utf-8")
         except UnicodeDecodeError:
             raise Malformed("the body is not UTF-8") from None
-        document = yield from read(self.media, text.removeprefix(MARK), self.task.fields, answer=self.task.answer)
+        mark, text = text[: text.startswith(MARK)], text.removeprefix(MARK)
+        spoken = self.task.answer and self.media is Media.JSON
+        left = (yield from self._in_pieces(text)) if spoken else None
+        left = (yield from self._edited(text)) if left is None else left
+        if spoken and left != text:
+            left = yield from without_logprobs(left)
+        result.append(body if left == text else (mark + left).encode())
+
+    def _in_pieces(self, text: str) -> Work[str | None]:
+        """What leaves if `text` is a list of events; None if it is none. Pieces are moved only if something was found."""
+        screening = Screening(replace(self.task, block=False), self.limit, live=False)
+        left = yield from listed(text, screening)
+        self.found = screening.found
+        return text if left is not None and not (self.found and self.task.edit) else left
+
+    def _edited(self, text: str) -> Work[str]:
+        """What leaves."""
+        document = yield from read(self.media, text, self.task.fields, answer=self.task.answer)
         found = yield from self.task.scanner.find(document.text, escaped=document.escaped)
         findings = yield from merge(found)
         writer = self.task.writer or (yield from self._assigning(document, findings))
         edits = yield from document.edits(findings, writer)
-        if not edits or not self.task.edit:
-            return edits, None
-        written = yield from document.write(edits)
-        return edits, (MARK + written if text.startswith(MARK) else written).encode()
+        self.found = count(edits)
+        return (yield from document.write(edits)) if edits and self.task.edit else text
 
     def _assigning(self, document: Document, findings: list[Finding]) -> Work[Writer]:
         """What gives placeholders, none of which is in the request already."""

@@ -14,9 +14,9 @@ from extproc.errors import TooLarge
 from extproc_filters.pii.edits import Edit, splice
 from extproc_filters.pii.jsonedit import INNERMOST, INSIDE, is_document
 from extproc_filters.pii.jsontext import NUMBER, VALUE, Token, tokens
-from extproc_filters.pii.links import Joined, Links
+from extproc_filters.pii.links import Joined, Links, Unknown
 from extproc_filters.pii.paths import Path
-from extproc_filters.pii.placeholders import LONGEST, WRITTEN, Placeholders
+from extproc_filters.pii.placeholders import IN_DOCUMENTS, LONGEST, WRITTEN, Placeholders
 from extproc_filters.pii.where import Where
 from extproc_filters.pii.work import FEW, Work
 
@@ -29,9 +29,14 @@ STEP: Final = 64
 MOST: Final = 64 * 1024 * 1024
 """Characters that values may add to an answer, if nobody says less."""
 
-GOES_ON: Final = re.compile(r"[\w-]{0,63}(?:\.\w|@)")
-UNDECIDED: Final = re.compile(r"[\w-]{0,63}\.?\Z")
-"""What makes a value the begin of a host, which is a link of its own for many readers; and what may still become that."""
+GOES_ON: Final = re.compile(
+    r"(?i)[\w-]{0,63}(?:(?:\\?\.|%2e|&(?:#0{0,8}46|#x0{0,8}2e|period);)\w"
+    r"|\\?@|%40|&(?:#0{0,8}64|#x0{0,8}40|commat);)"
+)
+UNDECIDED: Final = re.compile(r"(?i)[\w-]{0,63}(?:\\?\.?|%[24]?[0e]?|&#?\w{0,12};?)\Z")
+"""What makes a value the begin of a host, which is a link of its own for many readers; and what may still become that. The
+stop may be escaped as in Markdown, in HTML or in an address.
+"""
 
 MOST_PLACES: Final = 1024
 """Places in the events of a stream at which it is known how the text there began."""
@@ -51,10 +56,10 @@ class Restorer:
         self._sorted = sorted(placeholders)
 
     def may_hold(self, text: str) -> bool:
-        """Whether there is a placeholder of this exchange in `text`."""
-        return any(self._placeholders.original(match[0]) is not None for match in WRITTEN.finditer(text))
+        """Whether there is a placeholder of this exchange in `text`, which may be a document."""
+        return any(self._placeholders.original(match[0]) is not None for match in IN_DOCUMENTS.finditer(text))
 
-    def whole(self, text: str, depth: int = 0, links: Links | Joined | None = None) -> Work[str]:
+    def whole(self, text: str, depth: int = 0, links: "Reader | None" = None) -> Work[str]:
         """A text, or a document, that is complete. What is no document at that depth is a text. A document may be shown as a
         text all the same: what is in the target of a link then stays. `links` have read what its reader sees before it.
         """
@@ -68,11 +73,11 @@ class Restorer:
         writing = Restoring(self, links)
         return (yield from writing.push(text)) + (yield from writing.flush())
 
-    def _linked(self, text: str, links: Links | Joined) -> Work[list[int]]:
+    def _linked(self, text: str, links: "Reader") -> Work[list[int]]:
         """Where in `text`, read as it is, placeholders stand in the target of a link."""
         found: list[int] = []
         at = 0
-        for match in WRITTEN.finditer(text):
+        for match in IN_DOCUMENTS.finditer(text):
             yield from read_on(links, text, at, match.start())
             if links.linked or GOES_ON.match(text, match.end()):
                 found.append(match.start())
@@ -160,24 +165,25 @@ class Places:
     def __init__(self) -> None:
         self.items = Links()
 
-    def links(self, token: Token) -> Links | Joined | None:
+    def links(self, token: Token) -> "Reader | None":
         """What reads the string of `token`; None if nothing has to be known of what came before it."""
         return self.items if _is_item(token) else None
 
 
 class StreamedPlaces(Places):
-    """The same for documents that follow each other, each of which may bring a piece of a text."""
+    """The same for documents that follow each other, each of which may bring a piece of a text. Of what stands at too many
+    places nobody knows how it began: no value is put there.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._known: dict[Path, Joined] = {}
 
-    def links(self, token: Token) -> Links | Joined | None:
-        """Raises: TooLarge, if there are too many places."""
+    def links(self, token: Token) -> "Reader | None":
         place = token.place
         if place not in self._known:
             if len(self._known) >= MOST_PLACES:
-                raise TooLarge(f"the events of the stream have more than {MOST_PLACES} places")
+                return Unknown()
             self._known[place] = Joined(self.items if _is_item(token) else Links())
         return self._known[place]
 
@@ -240,7 +246,10 @@ class Restoring:
     def _end(self, text: str, at: int) -> int:
         """Where what may still become a placeholder begins, or the end."""
         last = text.rfind("[", max(at, len(text) - LONGEST))
-        return last if last >= 0 and self._restorer.is_begin(text[last:]) else len(text)
+        if last >= 0 and self._restorer.is_begin(text[last:].replace("\\", "")):
+            return last - (last > at and text[last - 1] == "\\")
+        escape = text.endswith("\\", at) and not self._where.depth and self._restorer.is_begin("[")
+        return len(text) - escape
 
     def _put(self, placeholder: str, value: str, *, alone: bool) -> str:
         """`alone`: nothing that follows makes a host of it."""

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 from extproc_filters.pii.anchors import Places, Search, UnsupportedExpression
+from extproc_filters.pii.chance import no_accident
 from extproc_filters.pii.credentials import CREDENTIALS
 from extproc_filters.pii.findings import Finding
 from extproc_filters.pii.models import NamedModel
@@ -83,7 +84,7 @@ class Scanner:
             for model in self._models:
                 for each in (yield from model.find(view.text)):
                     self._keep(each.entity, each.score, (each.start, each.end), look)
-        return found
+        return (yield from no_accident(text, found))
 
     def _look_at(self, search: Search, places: Places, offset: int, look: "_Look") -> Work[None]:
         """Look closer at `places`, which count from `offset`."""

@@ -2,7 +2,8 @@
 
 The end of a text is held back, because what it will be is not known yet: HOLD characters, and what hangs together with them
 without white space, up to LONGEST. An entity that is longer, or has white space more than HOLD characters before its end, can
-leave in part. Arguments of tools, which nobody reads before they are whole, are held back until they are.
+leave in part. Arguments of tools, which nobody reads before they are whole, are held back until they are. Probabilities of
+tokens, which say the same text at once, do not leave.
 """
 
 from collections import Counter
@@ -20,11 +21,12 @@ from extproc_filters.pii.edits import count
 from extproc_filters.pii.findings import Finding, merge
 from extproc_filters.pii.jsonedit import is_document
 from extproc_filters.pii.links import Unread
+from extproc_filters.pii.logprobs import without_logprobs
 from extproc_filters.pii.media import Media
 from extproc_filters.pii.passage import Stop, Writing
 from extproc_filters.pii.paths import Path, any_covers
-from extproc_filters.pii.redaction import Task
 from extproc_filters.pii.restore import read_on
+from extproc_filters.pii.task import Task
 from extproc_filters.pii.where import Where
 from extproc_filters.pii.work import Work
 
@@ -46,10 +48,13 @@ PEM_END: Final = "-----END "
 
 @dataclass(slots=True)
 class Screening:
-    """The Passage that redacts (or blocks, or only counts) what is found. `limit`: characters of one tool's arguments."""
+    """The Passage that redacts (or blocks, or only counts) what is found. `limit`: characters of one tool's arguments. `live`:
+    what is written leaves before the rest of it is known.
+    """
 
     task: Task
     limit: int
+    live: bool = True
     found: Counter[str] = field(default_factory=Counter)
     strict: bool = True
 
@@ -58,10 +63,17 @@ class Screening:
             return None
         return Collected(self, self.limit) if delta.document else Screened(self)
 
-    def document(self, text: str, spared: frozenset[Path]) -> Work[str]:
+    def document(self, text: str, spared: frozenset[Path], *, whole: bool = False) -> Work[str]:  # noqa: ARG002
         """Raises: Malformed, TooLarge; Stop."""
-        document = yield from read(Media.JSON, text, self.task.fields, answer=True, spared=spared)
-        return (yield from self.redacted(document))
+        left = yield from self.json(text, spared)
+        silent = self.live and (self.task.edit or self.task.block)
+        return (yield from without_logprobs(left)) if silent else left
+
+    def json(self, text: str, spared: frozenset[Path] = frozenset()) -> Work[str]:
+        """Raises: Malformed, TooLarge; Stop."""
+        return (
+            yield from self.redacted((yield from read(Media.JSON, text, self.task.fields, answer=True, spared=spared)))
+        )
 
     def text(self, text: str) -> Work[str]:
         """Raises: Stop."""
@@ -125,7 +137,7 @@ class Collected:
         """Raises: Stop, TooLarge."""
         text, self._pieces = "".join(self._pieces), []
         if text and is_document(text):
-            return (yield from self._screening.document(text, frozenset()))
+            return (yield from self._screening.json(text))
         return (yield from self._screening.text(text))
 
 

@@ -14,17 +14,12 @@ from extproc.errors import Malformed, TooLarge
 from extproc_filters.pii import dialects
 from extproc_filters.pii.decoding import Pieces
 from extproc_filters.pii.dialects import Delta, Stream
-from extproc_filters.pii.edits import Edit, splice
-from extproc_filters.pii.jsontext import VALUE, tokens
+from extproc_filters.pii.listed import MOST_TEXTS, replaced
 from extproc_filters.pii.media import Coding
 from extproc_filters.pii.passage import Passage, Stop, Writing
 from extproc_filters.pii.paths import Path
-from extproc_filters.pii.restore import escaped
 from extproc_filters.pii.work import SLICE, Work
 from extproc_filters.sse import Event, Events, event
-
-MOST_TEXTS: Final = 1024
-"""Texts of one answer that are being written at once."""
 
 STEP: Final = 256
 """What an event costs besides its bytes, in bytes."""
@@ -192,11 +187,11 @@ class Streamed:
             for place, held in rest.items():
                 new[place] += held
         changed = {place: piece for place, piece in new.items() if piece != dialects.text_at(document, place)}
-        whole = yield from self._passage.document(text, frozenset(new))
-        return (yield from _replaced(whole, changed)) if changed else whole
+        whole = yield from self._passage.document(text, frozenset(new), whole=said.whole)
+        return (yield from replaced(whole, changed)) if changed else whole
 
     def _live(self, delta: Delta) -> Live | None:
-        """The text that `delta` is a piece of. Raises: TooLarge, if there are too many."""
+        """The text that `delta` is a piece of. Raises: TooLarge, if too many are being written at once."""
         if delta.stream not in self._texts:
             writing = self._passage.writing(delta)
             if writing is None:
@@ -233,13 +228,6 @@ def _parsed(text: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return NO_JSON
-
-
-def _replaced(text: str, new: Mapping[Path, str]) -> Work[str]:
-    """`text`, a JSON document, with other strings at some places."""
-    found = yield from tokens(text, strict=False)
-    places = ((token, token.place) for token in found if token.kind == VALUE)
-    return splice(text, [Edit(token.start, token.end, escaped(new[at])) for token, at in places if at in new])
 
 
 def _told(stop: Stop) -> bytes:

@@ -154,6 +154,33 @@ class Stream:
             self._large = None
 
 
+class Lines(Stream):
+    """One document on each line (`application/x-ndjson`, as Ollama streams): read as events are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._line = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        *whole, rest = data.split(b"\n")
+        for each in whole:
+            self._read_line(bytes(self._line) + each)
+            self._line.clear()
+        self._line += rest
+        if len(self._line) > HELD:
+            self._read_line(bytes(self._line))
+            self._line.clear()
+
+    def end(self) -> None:
+        self._read_line(bytes(self._line))
+        self._line.clear()
+        super().end()
+
+    def _read_line(self, line: bytes) -> None:
+        if line.strip():
+            self.read(Event(line, line, ""))
+
+
 class Large:
     """An event that comes in parts. The names of its fields are taken out as it comes; what is left is its data."""
 

@@ -62,6 +62,7 @@ class Told:
             self._started, self.usage = counts, None
             return
         if self._started is not None and path == ("usage",):
-            counts = self._started = {**self._started, **counts}
+            grown = {name: max(number, self._started.get(name, 0)) for name, number in counts.items()}
+            counts = self._started = {**self._started, **grown}
         self.usage = usage_of(counts)
         self.final = self.final or self._started is not None or path == FINISHED

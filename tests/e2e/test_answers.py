@@ -74,11 +74,12 @@ def test_an_answer_that_is_not_to_be_changed_keeps_its_coding(gate: Gateway, cod
     assert answer.headers["content-encoding"] == coding
 
 
-def test_an_array_that_is_streamed(gate: Gateway) -> None:
-    """Gemini's stream that is no event stream: JSON, and so read as a whole."""
+@pytest.mark.parametrize("delta", ["100", "3"])
+def test_an_array_that_is_streamed(gate: Gateway, delta: str) -> None:
+    """Gemini's stream that is no event stream: JSON, and so read as a whole; its texts go on in one event after the other."""
     asked = {"contents": [{"role": "user", "parts": [{"text": SAID}]}]}
     with gate.client() as client:
-        answers = client.post(GEMINI, json=asked, headers=wishes(delta="100")).json()
+        answers = client.post(GEMINI, json=asked, headers=wishes(delta=delta)).json()
     parts = [part for answer in answers for part in answer["candidates"][0]["content"]["parts"]]
     assert "".join(part["text"] for part in parts) == SAID
 

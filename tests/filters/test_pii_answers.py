@@ -122,6 +122,16 @@ def test_media_types() -> None:
     assert answering().stream(response(200, SSE), response_body(b"data: \xff\n\n"))[-1] == immediate(502)
 
 
+def test_a_part_of_an_answer_is_not_judged() -> None:
+    fields = {"content-type": "text/plain", "content-range": "bytes 0-5/20"}
+    for style in ("mask", "block"):
+        talk = answering(redactionStyle=style)
+        assert talk.stream(response(206, fields), response_body(b"jane.r"))[-1] == immediate(
+            502, "response_unprocessable"
+        )
+    assert answering(mode="detect").stream(response(206, fields), response_body(b"jane.r")) == [go_on(), go_on()]
+
+
 @pytest.mark.parametrize("name", sorted(DIALECTS))
 def test_a_value_that_is_split_over_events(name: str) -> None:
     said = f"Write to {EMAIL} or pay with {CARD}, please. " + "Nothing else here. " * 40

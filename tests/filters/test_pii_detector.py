@@ -182,6 +182,7 @@ def test_what_cannot_be_read_as_what_it_says_it_is(fields: Any) -> None:
         ("application/json", b'"\xff"'),
         ("text/plain", b"\xff\xfej\x00a\x00n\x00e\x00"),
         ("application/x-www-form-urlencoded", b"a=%ff"),
+        ("application/x-www-form-urlencoded", b' {"a":"jane.roe@example.org"}'),
     ],
 )
 def test_a_body_that_contradicts_its_type(kind: str, sent: bytes) -> None:

@@ -106,6 +106,7 @@ def test_the_history_of_a_chat_keeps_its_numbers() -> None:
 FORMS = [
     "[EMAIL_ADDRESS_1]", r"\u005bEMAIL_ADDRESS_1]", "%5BEMAIL_ADDRESS_1%5D", "&#91;EMAIL_ADDRESS_1&#93;",
     "\uff3bEMAIL_ADDRESS_\uff11\uff3d", "[EMAIL_\u200bADDRESS_1]", "%255BEMAIL_ADDRESS_1%255D", r"\\u005bEMAIL_ADDRESS_1]",
+    r"[EMAIL\\_ADDRESS\\_1]", r"\\[EMAIL\\_ADDRESS\\_1\\]",
 ]  # fmt: skip
 
 

@@ -392,6 +392,17 @@ def test_an_api_that_does_not_know_the_option_is_not_given_it() -> None:
     assert talk(build(), head, body(data))[0] == [go_on(), go_on()]
 
 
+@pytest.mark.parametrize(
+    "data", [b'{"stream":true,"stream":true}', b'{"stream":false,"Stream":true}', '{"stream":true}'.encode("utf-16")]
+)
+def test_a_stream_that_may_not_tell_its_usage_is_refused(data: bytes) -> None:
+    """Tokens that nobody sees, of thoughts, would not be charged."""
+    answers, _ = talk(build(), *request(data))
+    assert answers[-1] == immediate(400, "body_malformed")
+    head = headers(path="/v1/messages", content_type="application/json", content_length=str(len(data)))
+    assert talk(build(), head, body(data))[0] == [go_on(), go_on()]
+
+
 def test_an_encoded_stream_goes_on_decoded() -> None:
     text = sse(chunk("Hi"), EXTRA, done=True)
     encoded = gzip.compress(text)

@@ -232,6 +232,7 @@ WATCH, STREAM, NOTHING = Reading.WATCH, Reading.STREAM, Reading.NOTHING
         (200, {"content-type": "text/event-stream", "content-encoding": "br"}, True, STREAM),
         (200, {"content-type": "text/event-stream", "content-encoding": "zstd"}, True, WATCH),
         (200, {"content-type": "text/plain"}, True, WATCH),
+        (200, {"content-type": "application/x-ndjson"}, True, WATCH),
         (200, {}, True, WATCH),
         (200, {"content-type": "audio/mpeg"}, True, NOTHING),
         (200, {"content-type": "application/json", "content-length": "0"}, False, NOTHING),

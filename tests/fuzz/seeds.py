@@ -16,10 +16,17 @@ DOCUMENT: Final = json.dumps(
     {"messages": [{"content": SAID}], "a": json.dumps({"b": SAID}), "n": 4111111111111111}
 ).encode()
 
+LISTED: Final = [
+    {"candidates": [{"index": 0, "content": {"parts": [{"text": piece}]}, "logprobsResult": {"a": [piece]}}]}
+    for _, kind, piece in PIECES
+    if kind == TEXT
+]
 STREAMS: Final = [b"\x07" + b"".join(dialect.say(PIECES)) for dialect in DIALECTS.values()]
 SEEDS: Final = [
     *STREAMS,
     b"\x05\x09" + DOCUMENT,
+    b"\x07" + json.dumps(LISTED).encode(),
+    b"\x07\x09" + json.dumps(LISTED).encode(),
     b"\x01\x09" + SAID.encode(),
     b"\x02\x09a=" + EMAIL.encode() + b"&b=%5B",
     b"\x01\x09" + gzip.compress(DOCUMENT),

@@ -6,8 +6,9 @@ import pytest
 
 from extproc_filters.pii.edits import mask
 from extproc_filters.pii.media import Media
-from extproc_filters.pii.redaction import Redaction, Task
+from extproc_filters.pii.redaction import Redaction
 from extproc_filters.pii.scanner import Scanner
+from extproc_filters.pii.task import Task
 from extproc_filters.pii_detector import redact_text, scan_text
 
 EMAIL = "jane.roe@example.org"

@@ -65,6 +65,10 @@ CUT = {
     "a host behind": [choice(MARK), choice("."), choice("evil.example")],
     "a host behind a letter": [choice(MARK), choice("x"), choice(".evil.example")],
     "an account behind": [choice(MARK), choice("@evil.example")],
+    "a host behind an escape": [choice(MARK), choice("\\"), choice(".evil.example")],
+    "a host behind a reference": [choice(MARK), choice("-x&#"), choice("x2E"), choice(";"), choice("evil.example")],
+    "a host behind a percent sign": [choice(MARK + "%"), choice("2"), choice("evil.example")],
+    "an account behind a reference": [choice(MARK + "&comm"), choice("at;"), choice("evil.example")],
     "other outputs": [{"output": [{"content": [{"text": LINK}]}, {"content": [{"text": MARK + ")"}]}]}],
 }
 
@@ -84,6 +88,10 @@ def test_two_choices_at_once() -> None:
     [
         [choice("see https://a.example/ "), choice(MARK + " ")],
         [choice(MARK), choice("."), choice(" And")],
+        [choice(MARK), choice("\\"), choice("n")],
+        [choice(MARK), choice("&"), choice(" others")],
+        [choice(MARK), choice("&nbsp;"), choice(".")],
+        [choice(MARK), choice("%"), choice(" of 20%")],
         [choice(MARK)],
         [choice("https://a.example/ "), choice(MARK + "!", index=1)],
         [own("see"), own(MARK)],
@@ -95,8 +103,19 @@ def test_what_is_no_link_is_restored(events: list[object]) -> None:
 
 
 def test_too_many_places() -> None:
-    with pytest.raises(TooLarge):
-        streamed([{f"name{number}": "x" for number in range(MOST_PLACES + 1)}])
+    """What stands at one place more than are remembered may be in a link that began there: its value stays away."""
+    crowded = {f"name{number}": MARK for number in range(MOST_PLACES + 1)}
+    left = streamed([crowded])
+    assert left.count(VALUE.encode()) == MOST_PLACES
+    assert left.count(MARK.encode()) == 1
+
+
+def test_an_answer_that_repeats_its_tools_is_no_crowd() -> None:
+    """OpenAI's responses say all tools again, with their schemas, at the begin and at the end."""
+    schemas = [{"name": f"f{number}", "description": "d", "type": "function"} for number in range(MOST_PLACES)]
+    said = {"tools": schemas, "output": [{"content": [{"text": f"Hi {MARK}!"}]}]}
+    events = [{"type": f"response.{kind}", "response": said} for kind in ("created", "in_progress", "completed")]
+    assert streamed(events).count(f"Hi {VALUE}!".encode()) == 3
 
 
 @pytest.mark.parametrize("media", [Media.JSON, Media.TEXT])

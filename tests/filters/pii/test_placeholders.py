@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc_filters.pii.edits import bare, hashing, plain
-from extproc_filters.pii.placeholders import LONGEST, WRITTEN, Placeholders, present
+from extproc_filters.pii.placeholders import IN_DOCUMENTS, LONGEST, WRITTEN, Placeholders, present
 from extproc_filters.pii.restore import escaped
 from extproc_filters.pii.work import done
 
@@ -71,7 +71,10 @@ def test_a_placeholder_is_seen_however_deep_it_lies(around: str, depth: int) -> 
 
 
 def test_the_longest_placeholder_fits() -> None:
-    longest = f"[{'E' * 64}_{'9' * 9}]"
-    assert WRITTEN.fullmatch(longest)
+    for name, mark in (("E" * 64, ""), ("E" + "_" * 63, "\\")):
+        longest = f"{mark}[{name}_{'9' * 9}{mark}]".replace("_", f"{mark}_")
+        assert WRITTEN.fullmatch(longest)
+        assert IN_DOCUMENTS.search(longest)
+        assert len(longest) <= LONGEST
     assert len(longest) == LONGEST
     assert "E" * 10 not in repr(Placeholders())

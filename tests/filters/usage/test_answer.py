@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extproc_filters.usage.answer import HELD, Answer, Json, Other, Seen, Stream
+from extproc_filters.usage.answer import HELD, Answer, Json, Lines, Other, Seen, Stream
 from extproc_filters.usage.counts import Usage
 from tests.filters.usage.cuts import CUTS, bytewise, cut
 from tests.filters.usage.shapes import CHAT, EXTRA, JSON, STREAMS, chunk, sse
@@ -142,6 +142,29 @@ def test_a_start_that_cannot_be_read_is_not_made_up_for() -> None:
     assert (seen.usage, seen.unreadable) == (None, True)
 
 
+def test_what_was_told_at_the_start_never_becomes_less() -> None:
+    """Some servers say nothing but what is new in the last `message_delta`, and zeros for the rest."""
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 90, "output_tokens": 1}}}
+    last = {"type": "message_delta", "usage": {"input_tokens": 0, "output_tokens": 15}}
+    assert watch(Stream(), sse(start, last)).usage == Usage(90, 15, 105)
+    known_later = {"type": "message_delta", "usage": {"input_tokens": 95, "output_tokens": 15}}
+    assert watch(Stream(), sse(start, known_later)).usage == Usage(95, 15, 110)
+
+
+def test_one_document_on_each_line() -> None:
+    words = [{"model": "m", "message": {"content": word}} for word in ("Hello", " there", " you") * 30]
+    lines = "\r\n".join(map(json.dumps, [*words, {"done": True, "usage": CHAT}])).encode()
+    for text in (lines, lines + b"\n\n"):
+        seen = watch(Lines(), text)
+        assert (seen.usage, seen.whole) == (Usage(9, 12, 21), True)
+        assert watch(Lines(), *bytewise(text)) == seen
+    left = watch(Lines(), lines[:2000], end=False)
+    assert (left.usage, left.whole) == (None, False)
+    assert 40 <= left.size <= 100
+    long = watch(Lines(), *cut(b'{"response":"' + b"x" * 4 * HELD, list(range(0, 4 * HELD, 1000))))
+    assert long.size >= HELD - 512
+
+
 def test_large_events_are_read_as_they_come() -> None:
     text = "x" * (3 * HELD)
     document = json.dumps({"response": {"output": [{"text": text}], "usage": {"total_tokens": 5}}}).encode()
@@ -195,6 +218,6 @@ def test_every_event_is_a_token_at_least(events: list[tuple[str, int]]) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200) | st.text('{}[]":, usage\n\\0', max_size=80).map(str.encode), CUTS)
 def test_nothing_makes_it_fail(text: bytes, cuts: list[int]) -> None:
-    for kind in (Json, Stream, Other):
+    for kind in (Json, Stream, Lines, Other):
         assert watch(kind(), *cut(text, cuts)) == watch(kind(), text)
         watch(kind(), *cut(b'data: {"usage":{' + text, cuts))

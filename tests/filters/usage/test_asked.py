@@ -58,6 +58,8 @@ def edited(body: bytes) -> bytes | None:
         ({"generationConfig": [5]}, None, 1),
         (b'{"max_tokens":5,"max_tokens":500}', 500, 1),
         (b'{"max_\\u0074okens":5}', 5, 1),
+        (b'{"Max_Tokens":5,"N":3,"GENERATIONCONFIG":{"MaxOutputTokens":7}}', 7, 3),
+        (b'\xef\xbb\xbf{"max_tokens":5}', 5, 1),
         (b'[{"max_tokens":5}]', None, 1),
         (b'{"max_tokens":5', None, 1),
         (b'{"max_tokens":5}}', None, 1),
@@ -91,12 +93,24 @@ def test_how_much_is_asked_for(body: Any, output: int | None, times: int) -> Non
             b'{"stream":true,"stream_options":{"include_usage":true,"x":{"include_usage":false}}}',
         ),
         (b'{"stream":true,"stream_options":{"include_usage":true}}', None),
-        (b'{"stream":true,"stream_options":{"include_usage":"no"}}', None),
+        (
+            b'{"stream":true,"stream_options":{"include_usage":"No"}}',
+            b'{"stream":true,"stream_options":{"include_usage":true}}',
+        ),
+        (b'{"stream":true,"stream_options":{"include_usage":"true"}}', None),
+        (b'{"stream":true,"stream_options":{"include_usage":"perhaps"}}', None),
+        (
+            b'{"Stream":true,"STREAM_OPTIONS":{"Include_Usage":0}}',
+            b'{"Stream":true,"STREAM_OPTIONS":{"Include_Usage":true}}',
+        ),
+        (b'\xef\xbb\xbf{"stream":true}', b'\xef\xbb\xbf{"stream_options":{"include_usage":true},"stream":true}'),
         (b'{"stream":true,"stream_options":"none"}', None),
         (b'{"stream":true,"stream_options":[]}', None),
         (b'{"stream":false}', None),
-        (b'{"stream":"true"}', None),
-        (b'{"stream":1}', None),
+        (b'{"stream":"false"}', None),
+        (b'{"stream":5}', None),
+        (b'{"stream":"true"}', b'{"stream_options":{"include_usage":true},"stream":"true"}'),
+        (b'{"stream":1.0}', b'{"stream_options":{"include_usage":true},"stream":1.0}'),
         (b"{}", None),
         (b'{"x":{"stream":true}}', None),
         (b'[{"stream":true}]', None),
@@ -110,6 +124,11 @@ def test_how_much_is_asked_for(body: Any, output: int | None, times: int) -> Non
         (b'{"stream":true}x', None),
         (b'{"stream":true,"x":tru}', None),
         (b'{"stream":true,"x":"\xff"}', None),
+        (b'{"stream":true,"x":%b' % (b"[" * 5000), None),
+        (
+            b'{"stream":true,"x":[NaN,1e999,"\\ud800"]}',
+            b'{"stream_options":{"include_usage":true},"stream":true,"x":[NaN,1e999,"\\ud800"]}',
+        ),
         (b'{"stream":true,"x":[1,]}', None),
         (b'{"stream":true,"x":[}}', None),
     ],
@@ -118,6 +137,30 @@ def test_include_usage_is_added_and_nothing_else(body: bytes, expected: bytes | 
     assert edited(body) == expected
     if expected is not None:
         assert edited(expected) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"stream":true,"stream":true}', True),
+        (b'{"stream":false,"Stream":true}', True),
+        (b'{"stream":true,"\\u0073tream":false}', True),
+        (b'{"stream":true,"stream_options":{},"stream_options":{"include_usage":true}}', True),
+        (b'{"stream":true,"stream_options":{"include_usage":false,"include_usage":true}}', True),
+        ('{"stream":true}'.encode("utf-16"), True),
+        ('{"stream":true}'.encode("utf-16-le"), True),
+        ('{"stream":true}'.encode("utf-32"), True),
+        (b'{"n":1%b,"stream":true}' % (b',"n":1' * MANY), True),
+        (b'{"stream":false,"stream":false}', False),
+        (b'{"max_tokens":5,"max_tokens":6,"stream":true}', False),
+        (b'{"stream":true}', False),
+        (b'{"stream":true', False),
+        (b"no JSON", False),
+    ],
+)
+def test_what_two_servers_could_read_in_two_ways(body: bytes, expected: bool) -> None:
+    assert asks(body).ambiguous is expected
+    assert not expected or edited(body) is None
 
 
 OPTIONS = st.none() | st.dictionaries(
