@@ -1,5 +1,6 @@
 # What can be done here: `make help`.
-PYTHON ?= python3.11
+# The first of these that is there; make PYTHON=... names another.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13,$(if $(shell command -v $(name)),$(name))) python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -16,14 +17,15 @@ help: ## show this list
 setup: $(STAMP) redis ## make the virtual environment: dependencies, Envoy's binary, the tools; and redis-server where it may
 
 $(STAMP): pyproject.toml requirements/dev.txt requirements/xds-protos.txt
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV) (once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "$(PYTHON) is no Python 3.11 or newer: install one, or say make PYTHON=/path/to/python"; exit 1; }
+	@# pip comes last: without it the environment is one that was interrupted.
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	@echo "installing into $(VENV): once, for a minute or three"
 	@# Everything as it is fixed in requirements/, file by file; then the project itself, which needs nothing more.
 	@$(INSTALL) --no-deps --require-hashes --requirement requirements/dev.txt
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@$(INSTALL) --no-deps --require-hashes --requirement requirements/xds-protos.txt --upgrade --target $(XDS)
-	@command -v redis-server >/dev/null || sh tools/redis.sh
 	@touch $@
 
 redis:
@@ -48,7 +50,7 @@ walkthrough: setup ## run docs/walkthrough.md line by line, against a real API s
 	@sh tools/coredns.sh >/dev/null || echo "there is no CoreDNS: something stands in for it"
 	@$(BIN)/python -m examples.walkthrough.local --show
 
-test: $(STAMP) ## all tests; what was skipped, and why, is said at the end
+test: setup ## all tests; what was skipped, and why, is said at the end
 	@$(BIN)/pytest
 
 check: $(STAMP) ## format, lint, types, imports

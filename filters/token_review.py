@@ -125,6 +125,10 @@ class TokenReview:
         peer = await self._reviews.peer(token, address(exchange.source))
         if peer is None:
             return self._refuse("the token is not valid", ' error="invalid_token"')
+        return self.welcome(peer)
+
+    def welcome(self, peer: Peer) -> Verdict:
+        """What becomes of a caller who is known: the peer of the exchange, or denied."""
         if not self._guests.admit(peer):
             return deny("forbidden", f"{peer.username!r} is not among those that are allowed")
         return Continue(facts=(peer,))

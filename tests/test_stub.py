@@ -2,6 +2,9 @@
 
 import asyncio
 import gzip
+import socket
+import subprocess
+import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -293,3 +296,14 @@ async def test_last_requests_are_listed(client: TestClient, recorder: Recorder) 
     assert (await (await client.get("/__received/last")).json())["path"] == "/two"
     assert recorder.last.method == "GET"
     assert recorder.requests[0].values("Content-Length") == ["2"]
+
+
+def test_a_port_that_is_taken_is_said_in_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        argv = [sys.executable, "-m", "extproc.stub", "--listen", address]
+        ran = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[1:] == [
+        f"error: the stub upstream cannot listen on {address} (Address already in use): end what uses it"
+    ]

@@ -161,6 +161,35 @@ def test_callers_beyond_the_ceiling_share_one_series(registry: CollectorRegistry
     assert counted(registry, "extproc_requests_total", **others) == 990
 
 
+@pytest.mark.parametrize("odd", ["\ud800", "a\udfffb", "x" * 257, "\u20ac" * 86])
+def test_what_cannot_be_written_is_other_and_everything_else_is_told(registry: CollectorRegistry, odd: str) -> None:
+    """A filter of somebody else's may take its code out of a body: from then on no metric could be read."""
+    metrics = Metrics(registry)
+    metrics.count(Record("egress/egress", code=odd))
+    metrics.count(Record("egress/egress", namespace=odd, service_account="default"))
+    metrics.count(Record(**WHO))
+    text = generate_latest(registry).decode()
+    assert odd not in text
+    assert counted(registry, "extproc_denials_total", code="other") == 1
+    others = dict.fromkeys(("route", "backend", "namespace", "serviceAccount"), "other")
+    assert counted(registry, "extproc_requests_total", **others) == 1
+    who = {"backend": "egress/openai", "namespace": "ai", "serviceAccount": "default"}
+    assert counted(registry, "extproc_requests_total", **who) == 1
+
+
+def test_extensions_that_every_configuration_calls_anew_have_a_ceiling(registry: CollectorRegistry) -> None:
+    """A process may take over thousands of configurations in its life, made by a program that numbers what is in them."""
+    metrics = Metrics(registry, most_series=2)
+    for name in ("quota-1", "quota-2", "quota-3", "quota-1"):
+        metrics.count(Record("egress/egress", decisions=(Decision(name, Phase.REQUEST_HEADERS, "continue", 0.5),)))
+    phase = {"phase": "request-headers"}
+    found = {
+        name: registry.get_sample_value("extproc_extension_seconds_count", {**phase, "extension": name})
+        for name in ("quota-1", "quota-2", "quota-3", "other")
+    }
+    assert found == {"quota-1": 2, "quota-2": 1, "quota-3": None, "other": 1}
+
+
 def test_codes_and_entities_that_filters_make_up_have_a_ceiling_too(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry)
     for number in range(1000):
@@ -182,7 +211,7 @@ def test_times_go_into_histograms(registry: CollectorRegistry) -> None:
     assert registry.get_sample_value("extproc_extension_seconds_count", {**phase, "extension": "quota"}) == 1
 
 
-@given(st.text(), st.text())
+@given(st.text(max_size=64), st.text(max_size=64))
 def test_no_name_breaks_the_exposition(namespace: str, code: str) -> None:
     registry = CollectorRegistry()
     Metrics(registry).count(Record("g", namespace=namespace, code=code or "c"))

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import uvloop
 
@@ -51,6 +52,8 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except KeyboardInterrupt:  # before everything was up
+        sys.exit(130)
     except (ConfigError, Refused) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(indent(str(error), "error: "), file=sys.stderr)
         sys.exit(2)

@@ -2,6 +2,7 @@
 `make run-real` starts it, Ctrl-C ends it.
 """
 
+import fcntl
 import functools
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from textwrap import indent
 from urllib.parse import urlsplit
 
 import bao
@@ -51,7 +53,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.code
     except (ConfigError, Refused) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(indent(str(error), "error: "), file=sys.stderr)
         return 2
     return 0
 
@@ -117,15 +119,24 @@ async def running(child: Child) -> AsyncIterator[None]:
 
 @contextmanager
 def directory(path: Path) -> Iterator[Path]:
-    """A directory of ours alone, for sockets and keys; gone at the end. Raises: ConfigError."""
+    """A directory of ours alone, for sockets and keys; gone at the end. It is locked while this lives: a second one of these
+    would take it away from the first. Raises: ConfigError.
+    """
     path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise ConfigError(f"{path} is not a directory that only you can open: remove it")
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise ConfigError(f"another process has its sockets in {path}: end it (is this running already?)") from None
     try:
         yield path
     finally:
         shutil.rmtree(path)
+        os.close(lock)
 
 
 def ready(settings: ExtProcConfiguration) -> str:

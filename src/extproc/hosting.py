@@ -4,7 +4,6 @@ only it can read, and keeps them running.
 
 import asyncio
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from extproc.envoy.plan import Json, Plan
 from extproc.envoy.probe import envoy_live
 from extproc.envoy.process import POLL
 from extproc.envoy.python import ADMIN, CONFIG, CONTROL, INPROCESS, WORKER, WORKERS, interpreter, started_with
+from extproc.folder import check_sockets, own_folder
 from extproc.policy.describe import catalog
 from extproc.policy.names import Address
 from extproc.reload.leading import led
@@ -62,7 +62,7 @@ async def serve(loaded: Loaded) -> int:
         for listener in each:
             claim(listener)
             if not listener.socket:
-                check_free(where(listener))
+                check_free(where(listener), "listen")
     with _folder() as folder, _removed(own):
         admins = {str(index): folder / f"admin-{index}.sock" for index in range(count)}
         hosts = [_server(each, folder, config, index, count, admins) for index, each in enumerate(own)]
@@ -92,8 +92,8 @@ async def run(plan: Plan, loaded: Loaded, announce: Callable[[], None]) -> int:
     Raises:
         ConfigError: its addresses cannot be had, or the plan cannot be served, or there is no Envoy, or no Python for it.
     """
-    for address in (plan.admin, plan.listen):
-        check_free(address)
+    check_free(plan.admin, "envoy.admin")
+    check_free(plan.listen, "envoy.listen")
     waiting: set[asyncio.Task[None]] = set()
 
     def changed(ready: int) -> None:
@@ -162,9 +162,10 @@ def _server(
 def _folder() -> Iterator[Path]:
     """A folder that nobody else can read. The working directory may be in it, so that is left before it goes."""
     before = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
+    with own_folder() as folder:
+        check_sockets(folder)
         try:
-            yield Path(folder)
+            yield folder
         finally:
             os.chdir(before)
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from extproc.adapters.passport import SealedPassports
 from extproc.admin import Admin, Health
-from extproc.compose import CATALOG, engine
+from extproc.compose import CATALOG, engine, listeners
 from extproc.core.admission import Admission
 from extproc.core.engine import Engine
 from extproc.policy.describe import catalog, status
@@ -23,6 +23,7 @@ from extproc.reload.condition import Condition, Series
 from extproc.reload.generations import Generation, Generations
 from extproc.reload.source import Loaded
 from extproc.telemetry import Metrics, Telemetry, connect
+from extproc.telemetry.certificates import Certificates
 from extproc.telemetry.exposition import expose
 from extproc.tether import KEY_BYTES, shared_key
 from extproc.watch import Watch
@@ -50,6 +51,7 @@ class Worker:
     _admission: Admission = field(init=False, default_factory=Admission)
     _started: bool = False
     _watch: Watch = field(init=False)
+    _certificates: Certificates = field(init=False)
     _admin: Admin = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
 
@@ -64,6 +66,8 @@ class Worker:
         self.condition = Condition(self.first, Series(registry))
         self.condition.series.generations.set_function(lambda: len(self._generations))
         self._watch = Watch(_dependencies(self.resolved), self.resolved.required, metrics.dependency)
+        self._certificates = _certificates(self.resolved)
+        registry.register(self._certificates)
         self._counted()
         metrics.standing(lambda: self._health().ready, self.streams)
         self._admin = Admin(
@@ -90,8 +94,10 @@ class Worker:
 
     @property
     def largest(self) -> int:
-        """Bytes of the largest body in one message: one that grew to twice its size."""
-        return 2 * self.first.source.room
+        """Bytes of the largest body in one message. Envoy's buffer holds one that grew to twice its size; of a body that is
+        streamed all of that may come as one piece, with what was read once more before Envoy stopped reading.
+        """
+        return 4 * self.first.source.room
 
     async def start(self) -> None:
         """Raises: ConfigError, if the admin port cannot be had."""
@@ -174,13 +180,19 @@ class Worker:
         """Envoy is told by gRPC whether this process serves at all; here it is also told whether all of it can."""
         problems = self._watch.problems()
         ready = self.ready and not problems
-        return Health(True, ready, self._started, problems, self.condition.notes())
+        return Health(ready, self._started, problems, self.condition.notes())
 
     def _status(self) -> Mapping[str, Any]:
         own = {"ready": self._health().ready, "streams": self.streams(), "dependencies": self._watch.status()}
         configuration = {**self.condition.status(), "inUse": len(self._generations)}
-        return {**own, "configuration": configuration, **status(self.resolved)}
+        certificates = self._certificates.status()
+        return {**own, "configuration": configuration, "certificates": certificates, **status(self.resolved)}
 
 
 def _dependencies(resolved: Resolved) -> Mapping[str, Dependency]:
     return resolved.outside.dependencies if resolved.outside else {}
+
+
+def _certificates(resolved: Resolved) -> Certificates:
+    """Of all listeners, which a process has for life."""
+    return Certificates({listener.address: listener.tls.cert for listener in listeners(resolved) if listener.tls})

@@ -10,8 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from extproc.admin import Admin, Health
-from extproc.admin import server as server_module
+from extproc.admin import Admin, Health, entrance
 from extproc.errors import ConfigError
 
 STATUS = {"chains": [{"route": "egress/r"}], "dependencies": {}}
@@ -57,7 +56,6 @@ async def test_everything_is_there_on_a_loopback_address() -> None:
         (Health(), (200, 503, 503)),
         (Health(ready=True, started=True), (200, 200, 200)),
         (Health(ready=False, started=True), (200, 503, 200)),
-        (Health(live=False), (503, 503, 503)),
     ],
 )
 async def test_health_can_fail(health: Health, answers: tuple[int, int, int]) -> None:
@@ -159,23 +157,41 @@ async def test_each_connection_is_good_for_one_request() -> None:
 
 
 async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "LIFETIME", 0.05)
+    monkeypatch.setattr(entrance, "LIFETIME", 0.05)
     async with serving() as admin:
         assert await raw(admin, b"GET /healthz HT") == b""
 
 
-async def test_a_connection_too_many_is_closed_and_room_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 1)
-    async with serving() as admin:
-        _, idle = await asyncio.open_connection("127.0.0.1", admin.address.port)
-        assert await raw(admin, b"") == b""
-        idle.close()
-        await idle.wait_closed()
-        while True:
-            answer = await raw(admin, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            if answer:
-                break
-        assert answer.startswith(b"HTTP/1.1 200")
+async def test_whoever_asks_at_once_is_told_what_was_found_once() -> None:
+    asked = 0
+
+    async def metrics() -> bytes:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        return b"m 1\n"
+
+    async with serving(metrics=metrics) as admin:
+        question = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        answers = await asyncio.gather(*(raw(admin, question) for _ in range(40)))
+    assert {answer.partition(b"\r\n\r\n")[2] for answer in answers} == {b"m 1\n"}
+    assert asked < 40
+
+
+async def test_it_lives_while_it_answers_whatever_else_is_slow() -> None:
+    """The parent of workers waits for them; a probe that waits with it would end them all."""
+    silent = asyncio.Event()
+
+    async def health() -> Health:
+        await silent.wait()
+        return Health()
+
+    async with serving(health=health) as admin:
+        waiting = asyncio.create_task(fetch(admin, "/readyz"))
+        assert (await fetch(admin, "/healthz")).text == "ok\n"
+        assert not waiting.done()
+        silent.set()
+        assert (await waiting).status_code == 503
 
 
 async def test_a_port_that_is_taken_is_a_configuration_error() -> None:

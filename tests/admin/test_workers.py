@@ -81,7 +81,7 @@ async def test_the_parent_tells_what_all_workers_count(processes: Processes) -> 
     assert requests(await workers.metrics()) == {"0": 3, "1": 5}
     assert (await workers.status())["workers"] == {"0": {"exchanges": 3}, "1": {"exchanges": 5}}
     health = await workers.health()
-    assert (health.live, health.ready, health.started) == (True, True, True)
+    assert (health.ready, health.started) == (True, True)
 
 
 async def test_a_worker_that_was_killed_shows_and_comes_back(processes: Processes) -> None:
@@ -112,7 +112,7 @@ async def test_each_problem_names_its_worker(processes: Processes) -> None:
         {"0": await processes.start("0", 0), "1": bad, "2": await processes.start("2", 0, "|redis: gone")}
     )
     health = await workers.health()
-    assert (health.live, health.ready, health.started) == (True, False, True)
+    assert (health.ready, health.started) == (False, True)
     assert health.problems == (
         "worker 1: redis: it refuses connections",
         "worker 1: vault: it is sealed",

@@ -25,6 +25,13 @@ def test_help_names_every_command(extproc: Run) -> None:
 def test_each_command_has_help(extproc: Run, command: str) -> None:
     ran = extproc(command, "--help")
     assert (ran.code, "Usage" in ran.out) == (0, True)
+    assert ran.out.isascii(), "no boxes, which a log or a plain terminal cannot show"
+
+
+def test_help_tells_of_every_command_in_a_whole_sentence(extproc: Run) -> None:
+    told = " ".join(extproc("--help").out.partition("Commands:")[2].split())
+    assert "..." not in told
+    assert "Print the Envoy bootstrap that fits this configuration, as YAML." in told
 
 
 # check
@@ -104,8 +111,20 @@ def test_check_shows_what_came_of_other_shapes(extproc: Run, tmp_path: Path) -> 
 
 
 def test_a_path_that_is_not_there(extproc: Run, tmp_path: Path) -> None:
-    ran = extproc("check", "--config", tmp_path / "nothing.yaml")
-    assert (ran.code, "nothing.yaml" in ran.err) == (2, True)
+    path = tmp_path / "/".join(["a-folder-with-a-long-name"] * 4) / "nothing.yaml"
+    ran = extproc("check", "--config", path)
+    assert (ran.code, f"'{path}' does not exist" in ran.err) == (2, True), "in one piece, to be copied"
+
+
+def test_a_token_file_that_is_not_there_is_told_where_it_is_named(extproc: Run, quickstart: Path) -> None:
+    file = edited(quickstart, "path: tokens.yaml", "path: tokns.yaml")
+    line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if "tokns" in text)
+    place = f"{file}:{line}: document 2: spec.extensions[0].config.reviewer.static.path"
+    ran = extproc("check", "--config", file)
+    assert (ran.code, ran.err) == (
+        2,
+        f"error: {place}: the token file {quickstart / 'tokns.yaml'} cannot be read: No such file or directory\n",
+    )
 
 
 # explain
@@ -127,8 +146,24 @@ def test_explain_as_somebody(extproc: Run) -> None:
     found = json.loads(extproc("explain", "--config", CONFIG, "--as", "ai-workloads/default", "--json", URL).out)
     assert found["peer"] == {"namespace": "ai-workloads", "serviceAccount": "default"}
     assert ["authorization", "***"] in found["leaves"]["headers"]
-    nobody = json.loads(extproc("explain", "--config", CONFIG, "--as", "other/team", "--json", URL).out)
+    nobody = json.loads(extproc("explain", "--config", CONFIG, "--as", "ai-workloads/new", "--json", URL).out)
     assert nobody["answer"]["code"] == "no_credential"
+
+
+def test_explain_as_somebody_who_may_not_call(extproc: Run) -> None:
+    found = json.loads(extproc("explain", "--config", CONFIG, "--as", "other-team/default", "--json", URL).out)
+    assert (found["answer"]["code"], found["extension"]) == ("forbidden", "authn")
+    assert {link["decision"] for link in found["chain"][1:]} == {"not run"}
+
+
+def test_explain_tells_what_is_found_where_nothing_is_changed(extproc: Run, quickstart: Path) -> None:
+    file = edited(quickstart, "redactionStyle: placeholder, restore: true", "mode: detect")
+    asked = ("-H", "content-type: text/plain", "-d", "jane@example.com, 4111 1111 1111 1111", URL)
+    ran = extproc("explain", "--config", file, "--as", "ai-workloads/default", *asked)
+    assert "CREDIT_CARD 1, EMAIL_ADDRESS 1" in ran.out.partition("reports\n")[2].partition("leaves\n")[0]
+    assert ran.out.endswith("jane@example.com, 4111 1111 1111 1111\n")
+    found = json.loads(extproc("explain", "--config", file, "--as", "ai-workloads/default", "--json", *asked).out)
+    assert found["reports"] == {"pii": {"CREDIT_CARD": 1, "EMAIL_ADDRESS": 1}}
 
 
 def test_explain_a_denial(extproc: Run) -> None:
@@ -150,6 +185,24 @@ def test_explain_takes_bytes_that_are_no_text(extproc: Run) -> None:
     raw = b"\xff\xfe".decode("utf-8", "surrogateescape")
     ran = extproc("explain", "--config", CONFIG, "--as", "ai-workloads/default", "-d", raw, "-H", f"x: {raw}", URL)
     assert (ran.code, "400 body_malformed" in ran.out or "415 body_unsupported" in ran.out) == (0, True), ran
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--as", "default"),
+        ("--as", "ai-workloads/default/x"),
+        ("--as", "ai-workloads/default\n"),
+        ("--as", "AI/default"),
+        ("-H", "x-team"),
+        ("-H", ": search"),
+        ("-H", "x team: search"),
+        ("-H", "x-team: search\r\nauthorization: mine"),
+    ],
+)
+def test_explain_refuses_what_nobody_can_be_or_send(extproc: Run, option: str, value: str) -> None:
+    ran = extproc("explain", "--config", CONFIG, option, value, URL)
+    assert (ran.code, f"Invalid value for {option}: " in ran.err, ran.out) == (2, True, "")
 
 
 def test_explain_of_what_is_no_url(extproc: Run) -> None:

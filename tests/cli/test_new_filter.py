@@ -1,5 +1,6 @@
 """A filter package to begin with: it works as it was written, and nothing is overwritten."""
 
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -28,6 +29,14 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = run("extproc", "new-filter", "acme-members", "--type", TYPE, "--into", str(into), cwd=into)
     assert made.returncode == 0, made.stderr
     return into / "acme-members"
+
+
+def test_what_comes_next_is_said_for_this_very_python(tmp_path: Path) -> None:
+    made = run("extproc", "new-filter", "acme-next", "--into", str(tmp_path / "a folder"), cwd=tmp_path)
+    _, install, catalog = made.stdout.splitlines()
+    folder, python = shlex.quote(str(tmp_path / "a folder" / "acme-next")), sys.executable
+    assert install.strip() == f"cd {folder} && {python} -m pip install -e . && {python} -m pytest"
+    assert catalog.strip() == f"{python} -m extproc catalog --schema example.com/AcmeNext:v1"
 
 
 def test_its_tests_pass(package: Path) -> None:

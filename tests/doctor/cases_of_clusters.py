@@ -1,5 +1,13 @@
 """What can be wrong with the server's cluster, and with those of destinations."""
 
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
 from extproc.doctor.finding import Code
 from extproc.envoy.clusters import HTTP_OPTIONS
 from tests.doctor.case import Case, having, without
@@ -36,6 +44,21 @@ def in_the_clear(g: Parts) -> None:
     options = g.secure["typed_extension_protocol_options"][HTTP_OPTIONS]
     del options["auto_config"]
     options["explicit_http_config"] = {"http_protocol_options": {}}
+
+
+def ended(g: Parts) -> None:
+    """A client certificate of yesterday."""
+    key, name = (
+        ec.generate_private_key(ec.SECP256R1()),
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "yesterday")]),
+    )
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(days=2)).not_valid_after(now - timedelta(days=1))
+    cert = made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    pair = {"certificate_chain": {"inline_string": cert}, "private_key": {"inline_string": private}}
+    g.tls_common["tls_certificates"] = [pair]
 
 
 CLUSTERS: tuple[Case, ...] = (
@@ -108,4 +131,9 @@ CLUSTERS: tuple[Case, ...] = (
         without("certificate", "match_typed_subject_alt_names"),
     ),
     Case(Code.TLS_NAME, "trusts every certificate of its authority, whatever", wrapped),
+    Case(
+        Code.TLS_ENDED,
+        "cluster egress/secure@[^:]+: the certificate unnamed_cert_\\w+ has ended on .* UTC: handshakes",
+        ended,
+    ),
 )

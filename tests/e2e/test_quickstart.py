@@ -82,7 +82,7 @@ def test_the_quickstart(stub: Stub) -> None:
         assert httpx.post(chat, json=ASKED, headers={**token, "host": "api.example.com"}).status_code == 403
         assert [httpx.post(chat, json=ASKED, headers=token).status_code for _ in range(2)] == [200, 429]
         below = descendants(process.popen.pid)
-        assert process.stop(signal.SIGINT) == 0
+        assert process.stop(signal.SIGINT) == 130
         assert len(below) >= 2
         assert not [pid for pid in below if Path(f"/proc/{pid}").exists()]
         assert "Traceback" not in process.output

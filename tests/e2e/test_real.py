@@ -82,7 +82,9 @@ def test_it_serves_from_redis_and_bao_and_leaves_nothing(tmp_path: Path) -> None
         assert httpx.post(url, json=ASKED).status_code == 401
         statuses = [httpx.post(url, json=ASKED, headers=TOKEN).status_code for _ in range(6)]
         assert statuses == [200] * 4 + [429] * 2, "five calls for both workers together"
-        assert doctor(tmp_path, admin, run)[0] == 0
+        second = Process(tuple(process.popen.args), tmp_path / "second.log")
+        assert (second.wait(), f"another process has its sockets in {run}" in second.output) == (2, True)
+        assert doctor(tmp_path, admin, run)[0] == 0, "the first goes on"
         assert run.stat().st_mode & 0o777 == 0o700
         below = descendants(process.popen.pid)
         assert process.stop(signal.SIGINT) == 0

@@ -12,7 +12,7 @@ import pytest
 from extproc.envoy.gateway import run_gateway, stub_child
 from extproc.envoy.plan import Plan
 from extproc.envoy.probe import accepts, envoy_live
-from extproc.envoy.process import run
+from extproc.envoy.process import Ended, run
 from extproc.errors import ConfigError
 from extproc.policy.names import Address, parse_address
 
@@ -25,8 +25,35 @@ def plan(directory: Path) -> Plan:
 async def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = replace(plan(tmp_path), listen=Address(host="127.0.0.1", port=taken.getsockname()[1]))
-        with pytest.raises(ConfigError, match=r"Envoy cannot listen on 127\.0\.0\.1:\d+ \(Address already in use\)"):
+        with pytest.raises(
+            ConfigError, match=r"Envoy cannot listen on 127\.0\.0\.1:\d+ \(Address already in use\)"
+        ) as told:
             await run_gateway(busy, ("false",), lambda: None)
+    assert told.value.place.field == "envoy.listen"
+
+
+async def test_a_second_gateway_does_not_take_the_first_ones_socket_away(tmp_path: Path) -> None:
+    second = plan(tmp_path)
+    path = second.admin.path
+    assert path is not None
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as first:
+        first.bind(str(path))
+        first.listen()
+        with pytest.raises(ConfigError, match=r"another process listens on .*/admin\.sock: end it") as told:
+            await run_gateway(second, ("false",), lambda: None)
+    assert told.value.place.field == "envoy.admin"
+
+
+async def test_what_is_left_of_a_killed_one_is_in_nobodys_way(tmp_path: Path) -> None:
+    after = plan(tmp_path)
+    path = after.admin.path
+    assert path is not None
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+    with pytest.raises(Ended, match="the ext_proc server ended with exit code 1"):
+        await run_gateway(after, ("false",), lambda: None)
 
 
 async def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:

@@ -41,10 +41,10 @@ def signalling(number: signal.Signals) -> Callable[[], None]:
     return functools.partial(os.kill, os.getpid(), number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_ends_all(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+async def test_a_signal_ends_all(tmp_path: Path, number: signal.Signals, code: int) -> None:
     children = [sleeper("one", tmp_path / "1"), sleeper("two", tmp_path / "2")]
-    await run(children, signalling(number))
+    assert await run(children, signalling(number)) == code
     assert exists(tmp_path / "2")
 
 

@@ -67,7 +67,12 @@ REFUSALS = {
         "spec.fqdn.port",
         "this field is required",
     ),
-    "text for a number": ((f'{SETTINGS}workers: "2" #!\n',), 1, "workers", "this must be a whole number"),
+    "text for a number": (
+        (f'{SETTINGS}workers: "2" #!\n',),
+        1,
+        "workers",
+        "this must be a whole number, without quotes",
+    ),
     "number for text": ((SETTINGS, spec("clusters: [1]")), 2, "spec.clusters[0]", "this must be text"),
     "text for a list": ((SETTINGS, spec("clusters: a/b")), 2, "spec.clusters", "this must be a list"),
     "no worker": ((f"{SETTINGS}workers: 0 #!\n",), 1, "workers", "this must be at least 1"),
@@ -81,7 +86,7 @@ REFUSALS = {
         (f"{SETTINGS}authentication: off #!\n",),
         1,
         "authentication",
-        "versions differ on what 'off' is",
+        "versions differ on what 'off' is: write true or false, or put it in quotes if it is text",
     ),
     "framing as identity": (
         (f"{SETTINGS}identityHeaders: [x-user, Transfer-Encoding] #!\n",),

@@ -1,6 +1,7 @@
 """A process that follows its configuration: what it takes over, what it keeps, what it refuses and says."""
 
 import asyncio
+import errno
 import gc
 import os
 import threading
@@ -17,13 +18,14 @@ from extproc.core.session import Session
 from extproc.errors import ConfigError, Unavailable
 from extproc.policy import read
 from extproc.ports import Algorithm, Demand
+from extproc.reload.changes import AGAIN, EVERY, STILL
 from extproc.reload.following import CHANGED, Follower, Obedient
 from extproc.reload.snapshot import name, reread, snapshot, written
-from extproc.reload.source import Source
+from extproc.reload.source import Loaded, Source
 from extproc.worker import Worker
 from tests.e2e.gateway import PII, quota, tokens
 from tests.e2e.processes import short_directory
-from tests.reload.making import following, put, write
+from tests.reload.making import Steps, following, put, write
 
 KEPT = 2
 """What one configuration of these tests borrows: its file secrets, and what is known of tokens."""
@@ -378,6 +380,57 @@ async def test_a_defect_while_loading_is_a_refusal(tmp_path: Path, monkeypatch: 
         assert follower.worker.engine is engine
 
 
+async def test_what_could_not_be_loaded_for_want_of_memory_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with following(write(tmp_path)) as follower:
+        steps = Steps()
+
+        def full(_: object) -> None:
+            monkeypatch.setattr("extproc.reload.source.plan_of", lambda _: None)
+            raise MemoryError
+
+        monkeypatch.setattr("extproc.reload.source.plan_of", full)
+        follower.changes.sleep = steps
+        running = asyncio.ensure_future(follower.run())
+        write(tmp_path, quota(5))
+        await steps.step(2)
+        await steps._sleeps.acquire()
+        assert told(follower)["problem"] == [f"{tmp_path}/config.yaml: it could not be loaded: a defect, MemoryError"]
+        steps._go.release()
+        await steps.step()
+        await steps._sleeps.acquire()
+        running.cancel()
+        assert (told(follower)["problem"], told(follower)["generation"]) == ([], 2)
+        assert steps.slept == [EVERY, STILL, AGAIN, STILL, EVERY]
+
+
+async def test_what_could_not_be_taken_over_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as for want of a descriptor: the same configuration is good a moment later."""
+    async with following(write(tmp_path)) as follower:
+        steps, prepare = Steps(), follower.worker.prepare
+
+        async def fails(loaded: Loaded) -> None:
+            monkeypatch.setattr(Worker, "prepare", lambda _, loaded: prepare(loaded))
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "canary")
+
+        monkeypatch.setattr(Worker, "prepare", lambda _, loaded: fails(loaded))
+        follower.changes.sleep = steps
+        running = asyncio.ensure_future(follower.run())
+        write(tmp_path, quota(5))
+        await steps.step(2)
+        await steps._sleeps.acquire()
+        again = "it could not be taken over: Too many open files; it is tried again every 10 s"
+        assert told(follower)["problem"] == [again]
+        steps._go.release()
+        await steps.step()
+        await steps._sleeps.acquire()
+        running.cancel()
+        assert told(follower)["problem"] == []
+        assert told(follower)["generation"] == 2
+        assert steps.slept == [EVERY, STILL, AGAIN, STILL, EVERY]
+
+
 async def test_memory_is_flat(tmp_path: Path) -> None:
     """As many objects after forty configurations as after twenty."""
     async with following(write(tmp_path, PII)) as follower:
@@ -454,7 +507,11 @@ async def test_a_worker_does_as_its_parent_says(tmp_path: Path) -> None:
         await _hears(worker, parent)
         assert worker.engine is not engine
         assert worker.condition.problems == ("x",)
-        await _hears(worker, Parent(b'{"id": 6, "do": "unchanged"}'))
+        parent = Parent(b'{"id": 6, "do": "live"}')
+        await _hears(worker, parent)
+        assert parent.heard == [b'{"id":6,"problems":[]}']
+        assert worker.condition.problems == ("x",)
+        await _hears(worker, Parent(b'{"id": 7, "do": "unchanged"}'))
         assert worker.condition.problems == ()
 
 

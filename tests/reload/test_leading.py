@@ -1,20 +1,24 @@
 """The parent of workers that follow: all take over the same, or none does."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import resource
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
-from extproc.reload.following import CHANGED
-from extproc.reload.leading import KEPT, Leader
+from extproc.reload.changes import AGAIN, EVERY, STILL
+from extproc.reload.following import CHANGED, DEFECT
+from extproc.reload.leading import KEPT, PULSE, Leader
 from extproc.reload.snapshot import name, reread, snapshot
 from extproc.reload.source import Declined, Source
 from extproc.tether import SNAPSHOT
 from extproc.workers import Patience
 from tests.e2e.gateway import PII, quota
-from tests.reload.making import put, write
+from tests.reload.making import Steps, put, write
 
 
 class Crew:
@@ -184,11 +188,74 @@ async def test_a_defect_ends_no_following(tmp_path: Path, leader: Leader, crew: 
 
     crew.ask = ask  # type: ignore[assignment, method-assign]
     leader.changes.sleep = soon
-    running = asyncio.ensure_future(leader.run())
-    async with asyncio.timeout(20):
-        await enough.wait()
-    running.cancel()
+    with structlog.testing.capture_logs() as logs:
+        running = asyncio.ensure_future(leader.run())
+        async with asyncio.timeout(20):
+            await enough.wait()
+        running.cancel()
     assert all(questions)
+    assert "reload_failed" in [line["event"] for line in logs]
+
+
+@contextmanager
+def full_disk(most: int) -> Iterator[None]:
+    """Files take at most so many bytes: what is written of a larger one stays, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_what_could_not_be_written_is_tried_again(tmp_path: Path, leader: Leader, crew: Crew) -> None:
+    """It was a change like any other: once there is room, nobody has to change it once more."""
+    steps, own = Steps(), tmp_path / "own"
+    leader.changes.sleep = steps
+    write(tmp_path, quota(5))
+    with structlog.testing.capture_logs() as logs:
+        running = asyncio.ensure_future(leader._follow())
+        with full_disk(1000):
+            await steps.step(2)
+            await steps._sleeps.acquire()
+        (problem,) = crew.told[-1][1]["problems"]
+        assert problem == "it could not be taken over: File too large; it is tried again every 10 s"
+        assert [line["event"] for line in logs] == ["reload_failed"]
+        assert len(list(own.iterdir())) == 1
+        crew.words()
+        steps._go.release()
+        await steps.step(1)
+        await steps._sleeps.acquire()
+    running.cancel()
+    assert crew.words() == [(0, "prepare"), (1, "prepare"), (0, "commit"), (1, "commit")]
+    assert steps.slept == [EVERY, STILL, AGAIN, STILL, EVERY]
+
+
+async def test_what_a_worker_could_not_take_over_is_tried_again(tmp_path: Path, leader: Leader, crew: Crew) -> None:
+    """It had no file or thread left, say, and the others have."""
+    steps = Steps()
+    leader.changes.sleep = steps
+    crew.once[1, "prepare"] = [DEFECT]
+    write(tmp_path, quota(5))
+    running = asyncio.ensure_future(leader._follow())
+    await steps.step(2)
+    await steps.step(2)
+    await steps._sleeps.acquire()
+    running.cancel()
+    assert crew.words()[-2:] == [(0, "commit"), (1, "commit")]
+    assert steps.slept == [EVERY, STILL, AGAIN, STILL, EVERY]
+
+
+async def test_each_worker_is_asked_whether_it_lives(leader: Leader, crew: Crew) -> None:
+    """Who does not answer that is replaced by who asks for us."""
+    steps = Steps()
+    leader.sleep = steps
+    running = asyncio.ensure_future(leader._pulse())
+    await steps.step(2)
+    await steps._sleeps.acquire()
+    running.cancel()
+    assert crew.words() == [(0, "live"), (1, "live")] * 2
+    assert steps.slept == [PULSE] * 3
 
 
 async def test_a_worker_that_begins_with_less_has_room_for_what_the_others_have(

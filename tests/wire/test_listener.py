@@ -92,7 +92,7 @@ def test_a_missing_folder_is_made_for_us_alone(folder: Path) -> None:
 
 
 def test_a_missing_folder_of_a_missing_folder_is_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be used"):
+    with pytest.raises(ConfigError, match=r"cannot be used \(No such file or directory\): make it, with mode 0750"):
         claim(listener_at(folder / "a" / "b" / "x.sock"))
 
 

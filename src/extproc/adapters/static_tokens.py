@@ -110,8 +110,7 @@ def _parse(path: Path, raw: bytes | None) -> TokenFile:
         return TokenFile.model_validate(document)
     except OSError as error:
         raise ConfigError(
-            f"the token file cannot be read: {error.strerror}",
-            Place(file=str(path), field="config.reviewer.static.path"),
+            f"the token file {path} cannot be read: {error.strerror}", Place(field="config.reviewer.static.path")
         ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

@@ -1,7 +1,7 @@
 """HTTP for people and machines that look after the gateway. It reads only, and everything it does is bounded.
 
-Each connection is good for one request and lives for at most ten seconds, and there are at most 64 of them: whoever can
-reach the port can at worst make it slow to answer, and never the exchanges.
+Each connection is good for one request and lives for at most ten seconds, there are at most 64 of them, and an answer that many
+ask for is made once: whoever can reach the port can at worst make it slow to answer, and never the exchanges.
 """
 
 import asyncio
@@ -9,24 +9,23 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from inspect import isawaitable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
 from extproc.admin.address import is_near, names, parse
+from extproc.admin.entrance import MOST_CONNECTIONS, Entrance
+from extproc.admin.shared import Shared, Source
 from extproc.errors import ConfigError, Place
 from extproc.policy.names import Address
 from extproc.telemetry.exposition import CONTENT_TYPE
 
-T = TypeVar("T")
-Source = Callable[[], T | Awaitable[T]]
-
-MOST_CONNECTIONS: Final = 64
-LIFETIME: Final = 10.0
-"""Seconds of a connection."""
+REST: Final = 3.0
+"""So many times as long as it takes to write the metrics, they are not written: that is work for Python, and only one thread
+at a time can do such.
+"""
 
 PUBLIC: Final = frozenset({"/healthz", "/readyz", "/startupz", "/metrics"})
 """What is served to others than this machine, or this pod."""
@@ -34,11 +33,10 @@ PUBLIC: Final = frozenset({"/healthz", "/readyz", "/startupz", "/metrics"})
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How it stands with this process. `ready` while it takes new exchanges, `started` from the first time it did;
+    """How it stands with a process that answers. `ready` while it takes new exchanges, `started` from the first time it did;
     `problems` are sentences that say why it is not ready; `notes` say what is worth a word though it is.
     """
 
-    live: bool = True
     ready: bool = False
     started: bool = False
     problems: tuple[str, ...] = ()
@@ -62,15 +60,17 @@ class Admin:
         catalog: Source[Mapping[str, Any]],
     ) -> None:
         self.address: Address = parse(address)
+        asked = Shared(health)
         self._routes: Mapping[str, Callable[[], Awaitable[web.Response]]] = {
-            "/healthz": _told(health, lambda told: told.live),
-            "/readyz": _told(health, lambda told: told.ready, notes=True),
-            "/startupz": _told(health, lambda told: told.started),
-            "/metrics": _bytes(metrics),
-            "/status": _json(status),
-            "/catalog": _json(catalog),
+            "/healthz": _alive,
+            "/readyz": _told(asked, lambda told: told.ready, notes=True),
+            "/startupz": _told(asked, lambda told: told.started),
+            "/metrics": _bytes(Shared(metrics, REST)),
+            "/status": _json(Shared(status)),
+            "/catalog": _json(Shared(catalog)),
         }
         self._server: web.Server | None = None
+        self._entrance: Entrance | None = None
         self._listener: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -80,8 +80,9 @@ class Admin:
             ConfigError: the address is taken, or cannot be had.
         """
         server = web.Server(self._answer, access_log=None, lingering_time=0, max_line_size=2048, max_field_size=4096)
+        self._entrance = Entrance(server)
         try:
-            self._listener = await self._listen(_bounded(server))
+            self._listener = await self._listen(self._entrance)
         except OSError as error:
             what = f"cannot listen on {self.address}: {error.strerror or error}"
             raise ConfigError(f"{what}; choose another address, or end what uses it", Place(field="admin")) from error
@@ -92,6 +93,8 @@ class Admin:
         if self._server is None or self._listener is None:
             return
         self._listener.close()
+        if self._entrance:
+            self._entrance.close()
         await self._server.shutdown(0)
         if self.address.path:
             self.address.path.unlink(missing_ok=True)
@@ -121,41 +124,20 @@ class Admin:
         return listener
 
 
-class _Closed(asyncio.Protocol):
-    """A connection too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
-
-
-def _bounded(server: web.Server) -> Callable[[], asyncio.BaseProtocol]:
-    """What makes the connections of `server`: so many at once, and each for so long."""
-    loop = asyncio.get_running_loop()
-
-    def connection() -> asyncio.BaseProtocol:
-        if len(server.connections) >= MOST_CONNECTIONS:
-            return _Closed()
-        made = server()
-        loop.call_later(LIFETIME, made.force_close)
-        return made
-
-    return connection
-
-
 def _peer(request: web.BaseRequest) -> Any:
     return request.transport.get_extra_info("peername") if request.transport else None
 
 
-async def _value(source: Source[T]) -> T:
-    found = source()
-    return await found if isawaitable(found) else found
+async def _alive() -> web.Response:
+    """It is alive if it answers: whatever else may be slow, a probe of this is not to kill it for that."""
+    return _text(200, "ok\n")
 
 
 def _told(
-    source: Source[Health], good: Callable[[Health], bool], *, notes: bool = False
+    source: Shared[Health], good: Callable[[Health], bool], *, notes: bool = False
 ) -> Callable[[], Awaitable[web.Response]]:
     async def answer() -> web.Response:
-        told = await _value(source)
+        told = await source()
         more = "".join(f"{note}\n" for note in told.notes) if notes else ""
         if good(told):
             return _text(200, f"ok\n{more}")
@@ -164,16 +146,16 @@ def _told(
     return answer
 
 
-def _bytes(source: Source[bytes]) -> Callable[[], Awaitable[web.Response]]:
+def _bytes(source: Shared[bytes]) -> Callable[[], Awaitable[web.Response]]:
     async def answer() -> web.Response:
-        return _response(200, await _value(source), CONTENT_TYPE)
+        return _response(200, await source(), CONTENT_TYPE)
 
     return answer
 
 
-def _json(source: Source[Mapping[str, Any]]) -> Callable[[], Awaitable[web.Response]]:
+def _json(source: Shared[Mapping[str, Any]]) -> Callable[[], Awaitable[web.Response]]:
     async def answer() -> web.Response:
-        body = orjson.dumps(await _value(source), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        body = orjson.dumps(await source(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         return _response(200, body, "application/json")
 
     return answer

@@ -27,7 +27,7 @@ class Workers:
     sockets: Mapping[str, Path]
 
     async def health(self) -> Health:
-        """All must be ready; one that does not answer is not. The parent itself lives while it answers."""
+        """All must be ready; one that does not answer is not."""
         ready, started = await asyncio.gather(self._each("/readyz"), self._all("/startupz"))
         problems = tuple(
             f"worker {name}: {line}" for name, (status, text) in ready.items() if status != 200 for line in _lines(text)
@@ -39,7 +39,6 @@ class Workers:
             for line in _lines(text)[1:]
         )
         return Health(
-            live=True,
             ready=all(status == 200 for status, _ in ready.values()),
             started=all(found is not None for found in started.values()),
             problems=problems,

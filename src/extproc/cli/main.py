@@ -16,11 +16,13 @@ app = typer.Typer(
     help="Egress policy for Envoy: authenticate, limit, inject credentials, redact; in a chain with priorities.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # plain lines, which fit every terminal, and can be searched and copied: paths are not broken
     pretty_exceptions_enable=False,
 )
 
 for command in (serve, check, explain, envoy, run, doctor, catalog, scan, new_filter):
-    app.command(name=command.NAME, no_args_is_help=command.NEEDS_ARGUMENTS)(command.command)
+    first = (command.command.__doc__ or "").split(". ")[0].rstrip(".")
+    app.command(name=command.NAME, short_help=f"{first}.", no_args_is_help=command.NEEDS_ARGUMENTS)(command.command)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,6 +6,7 @@ import re
 import sys
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 from string import Template
 from typing import Annotated, Final
 
@@ -51,8 +52,9 @@ def command(
     root = into / name
     _write(root, words)
     typer.echo(f"{root} is there. Next:")
-    typer.echo(f"  cd {root} && {Path(sys.executable).name} -m pip install -e . && pytest")
-    typer.echo(f"  extproc catalog --schema {words['type']}")
+    python = quote(sys.executable)  # the one that has extproc, whether or not its environment is the active one
+    typer.echo(f"  cd {quote(str(root))} && {python} -m pip install -e . && {python} -m pytest")
+    typer.echo(f"  {python} -m extproc catalog --schema {words['type']}")
 
 
 def _words(name: str, type_: str | None) -> dict[str, str]:

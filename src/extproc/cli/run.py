@@ -38,10 +38,11 @@ def command(
         raise typer.Exit(uvloop.run(hosting.run(plan, loaded, lambda: _announce(plan))))
     server = (*serve_command(config), "--transport", transport)
     try:
-        uvloop.run(run_gateway(plan, server, lambda: _announce(plan), drain=drain))
+        code = uvloop.run(run_gateway(plan, server, lambda: _announce(plan), drain=drain))
     except Ended as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(error.code) from None
+    raise typer.Exit(code)
 
 
 def _announce(plan: Plan) -> None:

@@ -23,7 +23,7 @@ def command(
         Path | None, typer.Option("--config", metavar="PATH", help="Use its PIIDetector's config.")
     ] = None,
     redact: Annotated[
-        str | None, typer.Option(metavar="STYLE", help="Print the redacted text: mask or delete.")
+        str | None, typer.Option(metavar="STYLE", help="Print the redacted text: mask, delete or placeholder.")
     ] = None,
     against: Annotated[
         Path | None,

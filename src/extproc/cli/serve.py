@@ -2,8 +2,6 @@
 
 import os
 import sys
-import tempfile
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,6 +11,7 @@ from extproc import hosting
 from extproc.admin import Admin, Workers
 from extproc.cli.options import Config
 from extproc.compose import CATALOG
+from extproc.folder import check_sockets, own_folder
 from extproc.policy.describe import catalog
 from extproc.reload.leading import led
 from extproc.reload.source import Loaded, Source
@@ -59,8 +58,9 @@ async def _lead(loaded: Loaded) -> int:
     """The parent of several workers: it owns the admin port, and each worker has one that only the parent can reach."""
     settings, config = loaded.resolved.settings, loaded.source.path
     count = settings.workers
-    with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
-        sockets = {str(index): Path(folder) / f"admin-{index}.sock" for index in range(count)}
+    with own_folder() as folder:
+        check_sockets(folder)
+        sockets = {str(index): folder / f"admin-{index}.sock" for index in range(count)}
         told = Workers(sockets)
         admin = Admin(
             settings.admin,
@@ -80,6 +80,6 @@ async def _lead(loaded: Loaded) -> int:
         await admin.start()
         try:
             crew = Crew(count, worker, Patience(drain=settings.drain_seconds + 30))
-            return await supervise(led(crew, loaded, Path(folder)))
+            return await supervise(led(crew, loaded, folder))
         finally:
             await admin.stop()

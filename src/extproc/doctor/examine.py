@@ -1,10 +1,12 @@
 """Ask both admin ports, and judge what they say."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
 from extproc.doctor.ask import Answer, Unanswered, ask, ask_json, parsed
+from extproc.doctor.certificates import of_envoys, of_listeners
 from extproc.doctor.clock import of_clocks
 from extproc.doctor.cluster import of_cluster
 from extproc.doctor.dump import Dump, read
@@ -25,8 +27,10 @@ from extproc.policy.names import Address
 MOST_OF_A_KIND: Final = 20
 """Findings with one code: of a thousand routes that are not covered the first ones say enough."""
 
-STATS: Final = "/stats?format=json&usedonly&filter=%5C.ext_proc%5C.%7C_overflow%24"
-"""Of a large gateway's tens of thousands, those that count what went around the server."""
+STATS: Final = (
+    "/stats?format=json&usedonly&filter=%5C.ext_proc%5C.%7C_overflow%24%7C%5C.expiration_unix_time_seconds%24"
+)
+"""Of a large gateway's tens of thousands, those that count what went around the server, and when certificates end."""
 
 
 async def examine(admin: Address, envoy: Address) -> list[Finding]:
@@ -52,6 +56,7 @@ async def _server(admin: Address, findings: list[Finding]) -> tuple[Needs | None
     findings += of_status(status)
     findings += of_readiness(_lines(ready), status)
     findings += of_metrics(metrics.text)
+    findings += of_listeners(status, time.time())
     findings += of_sockets(needs.listen if needs else ())
     if needs is None:
         problem = "it does not say what it needs of Envoy"
@@ -100,6 +105,7 @@ def of_envoy(where: str, dump: Dump, stats: Json, needs: Needs | None) -> Iterat
         yield from of_cluster(name, dump)
         yield from of_overflow(counted, name, dump.clusters.get(name, {}))
     yield from of_stats(counted)
+    yield from of_envoys(counted, time.time())
 
 
 def _bounded(findings: list[Finding]) -> Iterator[Finding]:

@@ -23,6 +23,8 @@ class Code(StrEnum):
     SERVER_MISMATCH = "server.backend-mismatch"
     SERVER_SOCKET = "server.socket"
     SERVER_CLOCK = "server.clock"
+    SERVER_CERTIFICATE = "server.certificate"
+    SERVER_CERTIFICATE_ENDS = "server.certificate-ends"
     ENVOY_SILENT = "envoy.silent"
     ENVOY_ADMIN = "envoy.admin-open"
     ENVOY_NO_LISTENER = "envoy.no-listener"
@@ -84,6 +86,7 @@ class Code(StrEnum):
     TLS_MISSING = "tls.missing"
     TLS_UNVERIFIED = "tls.unverified"
     TLS_NAME = "tls.name-unchecked"
+    TLS_ENDED = "tls.ended"
     TRAFFIC_UNJUDGED = "traffic.unjudged"
     TRAFFIC_ENDED = "traffic.ended"
     TRAFFIC_OVERFLOW = "traffic.overflow"
@@ -91,7 +94,7 @@ class Code(StrEnum):
 
 WARNINGS: Final = frozenset(
     {
-        Code.SERVER_CLOCK, Code.SERVER_NEEDS, Code.ENVOY_UPDATE, Code.ENVOY_VERSION,
+        Code.SERVER_CERTIFICATE_ENDS, Code.SERVER_CLOCK, Code.SERVER_NEEDS, Code.ENVOY_UPDATE, Code.ENVOY_VERSION,
         Code.FILTER_CHAINED, Code.FILTER_METADATA, Code.FILTER_MUTATIONS_OPEN, Code.FILTER_STATUS, Code.MANAGER_ADDRESS,
         Code.MANAGER_ROUTES,
         Code.ROUTE_UNKNOWN, Code.ROUTE_UNREAD, Code.ROUTE_TIMEOUT, Code.HOST_UNROUTED, Code.CLUSTER_BREAKER,

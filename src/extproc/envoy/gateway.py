@@ -4,7 +4,6 @@ import functools
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,15 +12,16 @@ from extproc.envoy.bootstrap import bootstrap, text
 from extproc.envoy.plan import Plan
 from extproc.envoy.probe import accepts, envoy_live
 from extproc.envoy.process import Child, run
-from extproc.errors import ConfigError
+from extproc.errors import ConfigError, Place
+from extproc.folder import own_folder
 from extproc.policy.names import Address
 
 
 async def run_gateway(
     plan: Plan, server: Sequence[str], announce: Callable[[], None], *, drain: float = 5.0, extra: Sequence[Child] = ()
-) -> None:
+) -> int:
     """Run `server` (a command line), the Envoy of `plan`, and `extra`, until SIGINT or SIGTERM. `drain` are the seconds that
-    the server takes to drain.
+    the server takes to drain. Gives the exit code: 130 after SIGINT, 0 after SIGTERM.
 
     Raises:
         ConfigError: Envoy is not there, or the plan cannot be served.
@@ -29,13 +29,13 @@ async def run_gateway(
     """
     binary = find_envoy(os.environ)
     config = text(bootstrap(plan))
-    for address in (plan.admin, plan.listen):
-        check_free(address)
-    with tempfile.TemporaryDirectory(prefix="extproc-") as directory:
-        path = Path(directory) / "envoy.yaml"
+    check_free(plan.admin, "envoy.admin")
+    check_free(plan.listen, "envoy.listen")
+    with own_folder() as folder:
+        path = folder / "envoy.yaml"
         path.write_text(config, encoding="utf-8")
         children = [server_child(plan, server, drain), envoy_child(plan, command(binary, path)), *extra]
-        await run(children, announce)
+        return await run(children, announce)
 
 
 def server_child(plan: Plan, argv: Sequence[str], drain: float) -> Child:
@@ -63,10 +63,13 @@ def serve_command(config: Path) -> tuple[str, ...]:
     return (sys.executable, "-m", "extproc", "serve", "--config", str(config))
 
 
-def check_free(address: Address) -> None:
-    """Envoy would say it in its own words, and only later; and it shares a port with another Envoy without a word."""
+def check_free(address: Address, field: str) -> None:
+    """Envoy would say it in its own words, and only later; and it shares a port with another Envoy, and takes away its socket,
+    without a word. `field` is where the address is written. Raises: ConfigError.
+    """
     if address.path is not None:
-        _make_directory(address.path.parent)
+        _make_directory(address.path.parent, field)
+        _check_socket(address.path, field)
         return
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as trial:
@@ -74,13 +77,24 @@ def check_free(address: Address) -> None:
         try:
             trial.bind((address.host, address.port))
         except OSError as error:
-            raise ConfigError(
-                f"Envoy cannot listen on {address} ({error.strerror}): end what uses it, or write another address"
-            ) from error
+            message = f"Envoy cannot listen on {address} ({error.strerror}): end what uses it, or write another address"
+            raise ConfigError(message, Place(field=field)) from error
 
 
-def _make_directory(path: Path) -> None:
+def _make_directory(path: Path, field: str) -> None:
     try:
         path.mkdir(mode=0o750, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be made ({error.strerror}): make it, or write another path") from error
+        message = f"{path} cannot be made ({error.strerror}): make it, or write another path"
+        raise ConfigError(message, Place(field=field)) from error
+
+
+def _check_socket(path: Path, field: str) -> None:
+    with socket.socket(socket.AF_UNIX) as trial:
+        trial.settimeout(1)
+        try:
+            trial.connect(str(path))
+        except OSError:
+            return  # nobody is there, and what is left of somebody goes away with Envoy's start
+    message = f"another process listens on {path}: end it (is this gateway running already?), or write another path"
+    raise ConfigError(message, Place(field=field))

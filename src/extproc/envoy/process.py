@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from extproc.errors import ExtprocError
+from extproc.workers import ENDED
 
 POLL: Final = 0.05
 """Seconds between two questions whether a process is ready."""
@@ -74,9 +75,9 @@ class Running:
             await self.process.wait()
 
 
-async def run(children: Sequence[Child], announce: Callable[[], None]) -> None:
-    """Run `children` until a signal asks to end: SIGINT ends all at once; SIGTERM ends them in their order, so that each can
-    finish what it has begun. `announce` is called when all are ready.
+async def run(children: Sequence[Child], announce: Callable[[], None]) -> int:
+    """Run `children` until a signal asks to end: SIGINT ends all at once (and gives 130); SIGTERM ends them in their order, so
+    that each can finish what it has begun (and gives 0). `announce` is called when all are ready.
 
     Raises:
         Ended: one of them ended by itself, or did not get ready; the others are ended too.
@@ -93,6 +94,7 @@ async def run(children: Sequence[Child], announce: Callable[[], None]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
         await _stop(running, graceful=graceful)
+    return 0 if graceful else ENDED
 
 
 async def _live(

@@ -19,10 +19,10 @@ Sentence = Callable[[Mapping[str, Any]], str]
 SENTENCES: Final[Mapping[str, Sentence]] = {
     "missing": lambda _: "this field is required",
     "string_type": lambda _: "this must be text; a number or a truth value needs quotes to be text",
-    "int_type": lambda _: "this must be a whole number",
+    "int_type": lambda _: "this must be a whole number, without quotes",
     "int_from_float": lambda _: "this must be a whole number",
-    "float_type": lambda _: "this must be a number",
-    "bool_type": lambda _: "this must be true or false",
+    "float_type": lambda _: "this must be a number, without quotes",
+    "bool_type": lambda _: "this must be true or false, without quotes",
     "tuple_type": lambda _: "this must be a list",
     "list_type": lambda _: "this must be a list",
     "frozen_set_type": lambda _: "this must be a list",

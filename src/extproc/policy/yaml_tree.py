@@ -135,7 +135,10 @@ class _Walk:
         if kind == "float" and FLOAT.fullmatch(text):
             return float(text)
         shown = f"{text!r} is" if len(text) <= 8 else "this is"
-        raise self.error(f"YAML's versions differ on what {shown}: put it in quotes, or write it plainly", node, steps)
+        plain = "true or false" if kind == "bool" else "a decimal number"
+        raise self.error(
+            f"YAML's versions differ on what {shown}: write {plain}, or put it in quotes if it is text", node, steps
+        )
 
     def error(self, message: str, node: yaml.Node, steps: Steps) -> ConfigError:
         return ConfigError(message, Place(self.file, node.start_mark.line + 1, self.document, dotted(steps)))

@@ -30,6 +30,9 @@ RESTLESS: Final = 10
 and lack the policy that is in the second.
 """
 
+AGAIN: Final = 10.0
+"""Seconds until what could not be taken over is tried again, if that was no fault of its own: a full disk, no memory."""
+
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -47,6 +50,7 @@ class Changes:
     """Set by whoever wants it loaded now, changed or not."""
     forced: bool = False
     """Whether the last one came because somebody asked."""
+    _pause: float = EVERY
 
     async def next(self) -> Snapshot:
         """What is there, once that is something else than the last time, and stands still; or once somebody asks."""
@@ -59,19 +63,26 @@ class Changes:
                 self.looks, self.name, self.forced = found.looks, found.name, asked
                 return found.snapshot
 
-    def tried(self, found: Snapshot, looks: Mapping[Path, Look]) -> None:
-        """It was refused, after these files were looked at."""
+    def tried(self, found: Snapshot, looks: Mapping[Path, Look], *, again: bool = False) -> None:
+        """It was refused, after these files were looked at; `again`: it is to be found once more, after a while."""
         self.looks = {**self.looks, **looks}
         self.name = name(found, self.looks)
+        if again:
+            self.failed()
 
     def accepted(self, found: Snapshot, looks: Mapping[Path, Look]) -> None:
         """It is in force: nothing counts but what it was made from."""
         self.looks = looks
         self.name = name(found, looks)
 
+    def failed(self) -> None:
+        """It could not be taken over, and not for what it says: it is to be found again, after a while."""
+        self.name, self._pause = "", AGAIN
+
     async def _second(self) -> bool:
-        """Wait a second; or less, if somebody asks."""
-        resting = asyncio.ensure_future(self.sleep(EVERY))
+        """Wait a second, or more after a failure; or less, if somebody asks."""
+        resting = asyncio.ensure_future(self.sleep(self._pause))
+        self._pause = EVERY
         asking = asyncio.ensure_future(self.asked.wait())
         try:
             await asyncio.wait((resting, asking), return_when=asyncio.FIRST_COMPLETED)

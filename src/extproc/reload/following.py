@@ -12,7 +12,7 @@ import orjson
 import structlog
 
 from extproc.errors import ConfigError, Place
-from extproc.reload.changes import Changes
+from extproc.reload.changes import AGAIN, Changes
 from extproc.reload.condition import Condition, bounded
 from extproc.reload.snapshot import Snapshot, name, reread
 from extproc.reload.source import Declined, Loaded
@@ -53,9 +53,10 @@ class Follower:
             try:
                 found = await self.changes.next()
                 await self.offer(found, asked=self.changes.forced)
-            except Exception:
+            except Exception as error:
                 log.exception("reload_failed")
-                self.worker.condition.refused((DEFECT,))
+                self.worker.condition.refused((trouble(error),))
+                self.changes.failed()
 
     async def offer(self, found: Snapshot, *, asked: bool) -> None:
         """Take over what was found, or say why not."""
@@ -68,7 +69,7 @@ class Follower:
         try:
             loaded = await load(worker.first, found)
         except Declined as declined:
-            self.changes.tried(found, declined.looks)
+            self.changes.tried(found, declined.looks, again=declined.again)
             worker.condition.refused(map(str, declined.errors))
             log_refused(declined, force)
             return
@@ -115,9 +116,9 @@ class Obedient:
             await worker.drop()
         elif what == "refused":
             worker.condition.refused(message["problems"])
-        else:
+        elif what == "unchanged":
             worker.condition.unchanged()
-        return ()
+        return ()  # to `live` too: the answer is what was asked for
 
     async def _prepare(self, message: Mapping[str, Any]) -> tuple[str, ...]:
         try:
@@ -139,6 +140,13 @@ class Obedient:
 def following(worker: Worker, tied: Tether | None) -> Follower | Obedient:
     """What is to run beside a worker that serves."""
     return Obedient(worker, tied) if tied else Follower(worker)
+
+
+def trouble(error: Exception) -> str:
+    """What is to be said of an error that is none of the configuration's: without its text, which may be anything."""
+    why = error.strerror if isinstance(error, OSError) else None
+    again = f"it is tried again every {AGAIN:g} s"
+    return f"it could not be taken over: {why}; {again}" if why else f"{DEFECT}; {again}"
 
 
 async def load(first: Loaded, found: Snapshot, patience: float = PATIENCE) -> Loaded:

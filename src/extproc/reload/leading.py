@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import structlog
 
-from extproc.reload.changes import Changes
+from extproc.reload.changes import Changes, Sleep
 from extproc.reload.condition import bounded, outdated
-from extproc.reload.following import CHANGED, DEFECT, is_in_force, load, log_refused
+from extproc.reload.following import CHANGED, DEFECT, is_in_force, load, log_refused, trouble
 from extproc.reload.snapshot import Snapshot, written
 from extproc.reload.source import Declined, Loaded
 from extproc.workers import Crew
@@ -25,6 +25,9 @@ KEPT: Final = 8
 
 PATIENCE: Final = 60.0
 """Seconds for one answer of a worker."""
+
+PULSE: Final = 15.0
+"""Seconds between two questions whether a worker still lives. One that gives no answer serves nobody either."""
 
 Message = Mapping[str, Any]
 
@@ -42,6 +45,7 @@ class Leader:
     first: Loaded
     folder: Path
     crew: Crew
+    sleep: Sleep = asyncio.sleep
     changes: Changes = field(init=False)
     _force: Loaded = field(init=False)
     _files: list[Path] = field(init=False)
@@ -73,15 +77,32 @@ class Leader:
         self.changes.asked.set()
 
     async def run(self) -> None:
-        """Until cancelled. Whatever becomes of one change, the next one is seen."""
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            group.create_task(self._pulse())
+
+    async def _follow(self) -> None:
+        """Whatever becomes of one change, the next one is seen."""
         while True:
             try:
                 found = await self.changes.next()
                 async with self._talking:
                     await self.offer(found, asked=self.changes.forced)
-            except Exception:
+            except Exception as error:
                 log.exception("reload_failed")
-                await self._failed()
+                self.changes.failed()
+                await self._failed(trouble(error))
+
+    async def _pulse(self) -> None:
+        """A worker that hangs is replaced, as it is when it does not answer anything else: its health alone would end all."""
+        while True:
+            await self.sleep(PULSE)
+            try:
+                async with self._talking:
+                    await self._tell(self.crew.serving(), {"do": "live"})
+            except Exception:
+                log.exception("pulse_failed")
 
     async def offer(self, found: Snapshot, *, asked: bool) -> None:
         """Let all workers take over what was found, or none."""
@@ -93,7 +114,7 @@ class Leader:
         try:
             loaded = await load(self.first, found)
         except Declined as declined:
-            self.changes.tried(found, declined.looks)
+            self.changes.tried(found, declined.looks, again=declined.again)
             log_refused(declined, self._force)
             await self._refused(map(str, declined.errors))
             return
@@ -157,7 +178,11 @@ class Leader:
         return bool(told.get(index))
 
     def _read_again(self, problems: Sequence[str]) -> None:
-        """If what is there was changed meanwhile: what was seen is not what is there then, whatever it looks like now."""
+        """If what is there was changed meanwhile: what was seen is not what is there then, whatever it looks like now. And if a
+        worker could not take it over, and not for what it says: after a while.
+        """
+        if any(one.endswith(DEFECT) for one in problems):
+            self.changes.failed()
         if CHANGED in problems:
             self.changes.name = ""
 
@@ -165,11 +190,11 @@ class Leader:
         self._problems = bounded(problems)
         await self._tell(self.crew.serving(), {"do": "refused", "problems": self._problems})
 
-    async def _failed(self) -> None:
+    async def _failed(self, problem: str) -> None:
         """Tell them that it could not be taken over, if they can be told."""
         try:
             async with self._talking:
-                await self._refused((DEFECT,))
+                await self._refused((problem,))
         except Exception:
             log.exception("reload_failed")
 
@@ -181,5 +206,9 @@ class Leader:
     def _write(self, found: Snapshot) -> Path:
         self._number += 1
         path = self.folder / f"configuration-{self._number}.json"
-        path.write_bytes(written(found, self.first.source.room))
+        try:
+            path.write_bytes(written(found, self.first.source.room))
+        except OSError:
+            path.unlink(missing_ok=True)  # half of it would fill the disk even more
+            raise
         return path

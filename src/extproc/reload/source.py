@@ -45,11 +45,15 @@ class Loaded:
 
 
 class Declined(ExtprocError):
-    """A configuration that is refused: everything that is wrong with it, and the files that were looked at until then."""
+    """A configuration that is refused: everything that is wrong with it, and the files that were looked at until then. `again`:
+    it may be right, and be taken a moment later.
+    """
 
-    def __init__(self, errors: tuple[ConfigError, ...], looks: Mapping[Path, Look], lease: Lease) -> None:
+    def __init__(
+        self, errors: tuple[ConfigError, ...], looks: Mapping[Path, Look], lease: Lease, *, again: bool = False
+    ) -> None:
         super().__init__("\n".join(map(str, errors)))
-        self.errors, self.looks, self.lease = errors, looks, lease
+        self.errors, self.looks, self.lease, self.again = errors, looks, lease, again
 
 
 class Source:
@@ -82,7 +86,7 @@ class Source:
         Raises:
             Declined: and the lease is to be ended.
         """
-        lease, looks = self.kept.lease(), dict[Path, Look]()
+        lease, looks, again = self.kept.lease(), dict[Path, Look](), False
         try:
             return self._load(found, running, lease, looks)
         except Refused as refused:
@@ -94,8 +98,8 @@ class Source:
                 raise
             log.exception("load_failed")
             what = f"it could not be loaded: a defect, {type(error).__name__}"
-            errors = (ConfigError(what, Place(str(found.path))),)
-        raise Declined(errors, looks, lease)
+            errors, again = (ConfigError(what, Place(str(found.path))),), isinstance(error, OSError | MemoryError)
+        raise Declined(errors, looks, lease, again=again)
 
     def _load(self, found: Snapshot, running: Loaded | None, lease: Lease, looks: dict[Path, Look]) -> Loaded:
         """Raises: Refused, ConfigError."""

@@ -1,6 +1,7 @@
 """`python -m extproc.stub --listen 127.0.0.1:8001`"""
 
 import argparse
+import os
 import ssl
 import sys
 
@@ -35,7 +36,11 @@ def main() -> None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(arguments.cert, arguments.key)
     sys.stderr.write(f"stub upstream on {host}:{port}\n")
-    web.run_app(application(), host=host, port=port, ssl_context=context, print=None, access_log=None)
+    try:
+        web.run_app(application(), host=host, port=port, ssl_context=context, print=None, access_log=None)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
+        sys.exit(f"error: the stub upstream cannot listen on {host}:{port} ({why}): end what uses it")
 
 
 if __name__ == "__main__":

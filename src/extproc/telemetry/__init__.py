@@ -4,12 +4,14 @@ telemetry = Telemetry(Metrics(registry), connect(os.environ, registry, gateway))
 engine = Engine(..., tell=telemetry.tell, traces=telemetry.traces)
 """
 
+import asyncio
 from dataclasses import dataclass
 
 from extproc.core.event import Record
 from extproc.telemetry.log import configure_logging, log_exchange
 from extproc.telemetry.metrics import Metrics
 from extproc.telemetry.otel import Otel, connect
+from extproc.telemetry.sink import standard_error
 
 __all__ = ["Metrics", "Otel", "Telemetry", "configure_logging", "connect", "log_exchange"]
 
@@ -32,9 +34,10 @@ class Telemetry:
             self.otel.start()
 
     async def stop(self) -> None:
-        """Export what is left, if that can be done in a moment."""
+        """Export what is left, and write what is to be logged, if that can be done in a moment."""
         if self.otel:
             await self.otel.stop()
+        await asyncio.to_thread(standard_error().flush)  # inside Envoy nothing is done at the end of Python
 
     def tell(self, record: Record) -> None:
         """Count an exchange that has ended, and log it if it was denied, failed, or went on without an extension."""

@@ -16,6 +16,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from extproc.core.event import Record
 from extproc.core.journal import Skip
+from extproc.telemetry.sink import Sink, standard_error
 
 LONGEST: Final = 512
 """Characters of one value: what a caller can provoke does not fill the disk."""
@@ -27,15 +28,14 @@ log: Final[FilteringBoundLogger] = structlog.get_logger("extproc")
 
 
 def configure_logging(level: str = "info", stream: TextIO | None = None) -> None:
-    """Send every log line of this process to `stream` (default: standard error) as JSON; those of the standard library's
-    loggers too.
+    """Send every log line of this process to `stream` as JSON (default: to standard error, by its Sink); those of the standard
+    library's loggers too.
     """
-    out = stream or sys.stderr
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[structlog.stdlib.add_log_level, structlog.processors.TimeStamper("iso", utc=True), render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(stream) if stream else lambda *_: Lines(standard_error()),
         cache_logger_on_first_use=False,
     )
     handler = Foreign(level=max(number, logging.WARNING))
@@ -63,6 +63,13 @@ def render(logger: WrappedLogger, method: str, event: EventDict) -> str:  # noqa
     if error := event.pop("exc_info", None):
         event.update(_error(error))
     return json.dumps(_plain({**first, **event}), ensure_ascii=True).replace("\x7f", "\\u007f")
+
+
+class Lines:
+    """A logger of structlog's, whose lines go to `sink`."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = sink.write
 
 
 class Foreign(logging.Handler):

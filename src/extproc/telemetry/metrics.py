@@ -1,12 +1,14 @@
 """Prometheus metrics, on a registry that is handed in, with a ceiling on how many series a caller can make."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from extproc import __version__
 from extproc.core.event import Record
@@ -14,6 +16,7 @@ from extproc.core.journal import Decision, Skip
 from extproc.core.record import used
 from extproc.ports import Dependency
 from extproc.telemetry.reached import Reached
+from extproc.telemetry.sink import standard_error
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, which nobody reads
 
@@ -37,6 +40,18 @@ TOKENS: Final = {"input_tokens": "input", "output_tokens": "output"}
 
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Buckets: from a filter that only looks at a header to one that waited for as long as the longest budget."""
+
+
+LONGEST: Final = 256
+"""Bytes of a label's value."""
+
+
+def is_plain(value: str) -> bool:
+    """Whether it can be shown: with half of a surrogate pair, say, nobody could read any metric any more."""
+    try:
+        return len(value.encode()) <= LONGEST
+    except UnicodeEncodeError:
+        return False
 
 
 class Cap:
@@ -69,11 +84,19 @@ class Tally:
         (self._series.get(names) or self._new(names, *own, record.gateway)).inc(number)
 
     def _new(self, names: tuple[str, ...], *kept: str) -> Counter:
-        """The series of `names`, if there is room for it."""
-        if len(self._series) >= self._most:
+        """The series of `names`, if there is room for it, and they are such."""
+        if len(self._series) >= self._most or not all(map(is_plain, names)):
             return self._counter.labels(*kept, OTHER, OTHER, OTHER, OTHER)
         found = self._series[names] = self._counter.labels(*names)
         return found
+
+
+class Unread(Collector):
+    """Of the log of this process."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        text = "Lines of the log that nobody read: standard error was full, or closed."
+        yield CounterMetricFamily("extproc_log_lines_dropped", text, standard_error().dropped)
 
 
 class Metrics:
@@ -108,7 +131,12 @@ class Metrics:
         extensions = histogram(
             "extension_seconds", "Time that an extension took, the outside included.", "extension", "phase"
         )
-        self._phases, self._extensions = cache(phases.labels), cache(extensions.labels)
+        named = Cap(most_series)
+
+        def timed(extension: str, phase: str) -> Histogram:
+            return extensions.labels(extension if named.admits(extension) else OTHER, phase)
+
+        self._phases, self._extensions = lru_cache(phases.labels), lru_cache(most_series)(timed)
         self._stand(registry)
 
     def _stand(self, registry: CollectorRegistry) -> None:
@@ -122,6 +150,7 @@ class Metrics:
         self._streams = gauge("streams", "Streams that are open: exchanges, and tries of them.")
         gauge("build_info", "1, for the version that runs.", "version").labels(__version__).set(1)
         self._reached = Reached(registry)
+        registry.register(Unread())
         ProcessCollector(registry=registry)
 
     def standing(self, ready: Callable[[], bool], streams: Callable[[], int]) -> None:
@@ -152,7 +181,7 @@ class Metrics:
         if record.failure:
             self._failures.add(record, record.extension, record.failure)
         elif record.code:
-            self._denials.add(record, record.code if self._codes.admits(record.code) else OTHER)
+            self._denials.add(record, self._code(record.code))
         for skip in record.skips:
             self._skips.add(record, skip.extension, skip.cause)
         for skip in record.unsettled:
@@ -162,6 +191,9 @@ class Metrics:
         for name, number in used(record.reports).items() if record.reports else ():
             if kind := TOKENS.get(name):
                 self._tokens.add(record, kind, number=number)
+
+    def _code(self, code: str) -> str:
+        return code if is_plain(code) and self._codes.admits(code) else OTHER
 
     def _count_entities(self, record: Record, report: Mapping[str, int | str]) -> None:
         for key, found in report.items():

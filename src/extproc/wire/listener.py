@@ -150,7 +150,10 @@ def _claim_folder(folder: Path) -> None:
             folder.mkdir(DIRECTORY_MODE)
         found = folder.lstat()
     except OSError as error:
-        raise ConfigError(f"{folder}: the folder of the socket cannot be used: {error.strerror}") from None
+        message = (
+            f"the folder of the socket cannot be used ({error.strerror}): make it, with mode 0750, or listen elsewhere"
+        )
+        raise ConfigError(f"{folder}: {message}") from None
     if not stat.S_ISDIR(found.st_mode):
         raise ConfigError(f"{folder}: the socket needs a folder, and this is none (a link counts as none)")
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:

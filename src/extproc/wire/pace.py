@@ -24,7 +24,7 @@ async def bounded(awaitable: Awaitable[T], seconds: float) -> T:
     """What `awaitable` gives, within `seconds`. Its first step runs at once: what never waits needs no timer.
 
     A cancellation of our own task passes. Whatever else would end the task or the loop becomes a Defect, since the code
-    that runs here is other people's: grpc.aio leaves a stream open for ever whose task was cancelled by anybody but it.
+    that runs here is other people's, and how a stream ends is not theirs to say.
 
     Raises:
         TimeoutError: it took longer, and gave a value all the same, or went on waiting for more than LINGER.
