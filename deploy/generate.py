@@ -1,11 +1,14 @@
 """Write what is generated in deploy/ from the configuration in deploy/kustomize/base/config: Envoy's bootstrap, what of it the
-proxies of Istio and Envoy Gateway are patched with, and the chart's copies. Run it after a change there.
+proxies of Istio and Envoy Gateway are patched with, and the chart's copies; and from deploy/prometheus/rules.yaml the same
+alerts as the Prometheus operator reads them. Run it after a change there.
 """
 
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+import yaml
 
 from extproc.compose import configure
 from extproc.envoy.bootstrap import bootstrap, text
@@ -15,14 +18,17 @@ from extproc.envoy.resolved import plan_of
 HERE: Final = Path(__file__).parent
 CONFIG: Final = HERE / "kustomize" / "base" / "config"
 OVERLAYS: Final = HERE / "kustomize" / "overlays"
+MONITORING: Final = HERE / "kustomize" / "components" / "monitoring"
+RULES: Final = HERE / "prometheus" / "rules.yaml"
 CHART: Final = HERE / "helm" / "extproc" / "files"
 
 NOTE: Final = "# Generated from base/config: python deploy/generate.py\n"
+OF_RULES: Final = "# Generated from deploy/prometheus/rules.yaml: python deploy/generate.py\n"
 MANAGER: Final = "envoy.filters.network.http_connection_manager"
 HARDENED: Final = (
     "use_remote_address", "internal_address_config", "normalize_path", "merge_slashes", "path_with_escaped_slashes_action",
-    "strip_any_host_port", "strip_trailing_host_dot", "common_http_protocol_options", "max_request_headers_kb",
-    "request_headers_timeout", "stream_idle_timeout",
+    "strip_any_host_port", "strip_trailing_host_dot", "scheme_header_transformation", "common_http_protocol_options",
+    "max_request_headers_kb", "request_headers_timeout", "stream_idle_timeout",
 )  # fmt: skip
 """Of the connection manager: what makes Envoy and extproc read a request alike."""
 
@@ -42,6 +48,9 @@ def generated() -> Iterator[tuple[Path, str]]:
     yield CHART / "envoy.yaml", envoy
     yield CHART / "envoy-filter.yaml", istio
     yield CHART / "envoy-patch-policy.yaml", patches
+    alerts = OF_RULES + text(prometheus_rule())
+    yield MONITORING / "prometheus-rule.yaml", alerts
+    yield CHART / "prometheus-rule.yaml", alerts
     for path in sorted(CONFIG.iterdir()):
         yield CHART / "config" / path.name, path.read_text()
 
@@ -95,6 +104,16 @@ def envoy_patch_policy(config: Mapping[str, Any]) -> Json:
         "kind": "EnvoyPatchPolicy",
         "metadata": {"name": "extproc", "namespace": "egress"},
         "spec": {"type": "JSONPatch", "targetRef": target, "jsonPatches": patches},
+    }
+
+
+def prometheus_rule() -> Json:
+    """The alerts, for the Prometheus operator."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "egress-gateway", "namespace": "egress"},
+        "spec": yaml.safe_load(RULES.read_text(encoding="utf-8")),
     }
 
 

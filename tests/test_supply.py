@@ -196,6 +196,7 @@ def test_the_bill_of_materials_is_valid_and_of_what_is_deployed() -> None:
     assert {"aiohttp", "pydantic", "redis", "pyvoy"} <= names
     assert not names & {"pytest", "bandit", "mypy"}
     assert found["metadata"]["component"]["name"] == "extproc"
+    assert [one["name"] for one in found["components"] if not one.get("licenses")] == []
     refs = {one["bom-ref"] for one in found["components"]} | {"root-component"}
     assert {one["ref"] for one in found["dependencies"]} == refs
     assert {needed for one in found["dependencies"] for needed in one["dependsOn"]} <= refs

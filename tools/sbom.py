@@ -19,6 +19,9 @@ ROOT: Final = Path(__file__).parents[1]
 DEPLOYED: Final = ROOT / "requirements" / "run.txt"
 PLACE: Final = ROOT / "build" / "sbom.cdx.json"
 
+LICENCES: Final = {"protobuf": "BSD-3-Clause", "pyvoy": "MIT"}
+"""Of packages whose metadata do not name one as SPDX does; what is in their file LICENSE."""
+
 Json = dict[str, Any]
 
 
@@ -37,11 +40,16 @@ def deployed(everything: Json, fixed: dict[Any, str]) -> Json:
     other = sorted(name for name, version in fixed.items() if found.get(name, {}).get("version") != version)
     if other:
         raise Unlike(f"not installed as in {DEPLOYED.name}: {', '.join(other)}; `make setup` installs what is fixed")
-    kept = [found[name] for name in sorted(fixed)]
+    kept = [{**_licensed(name), **found[name]} for name in sorted(fixed)]
     known = {each["bom-ref"] for each in kept} | {everything["metadata"]["component"]["bom-ref"]}
     needs = [each for each in everything["dependencies"] if each["ref"] in known]
     needs = [{**each, "dependsOn": sorted(known & set(each.get("dependsOn", ())))} for each in needs]
     return {**everything, "components": kept, "dependencies": needs}
+
+
+def _licensed(name: str) -> Json:
+    """What counts unless the package says it itself."""
+    return {"licenses": [{"license": {"id": LICENCES[name]}}]} if name in LICENCES else {}
 
 
 def _everything() -> Json:

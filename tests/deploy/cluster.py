@@ -23,7 +23,7 @@ WANTED: Final = frozenset(
     {
         "gatewayclasses", "gateways", "httproutes", "backends", "backendtrafficpolicies", "clienttrafficpolicies",
         "envoyextensionpolicies", "envoypatchpolicies", "envoyproxies", "envoyfilters", "serviceentries", "destinationrules",
-        "virtualservices", "scaledobjects", "podmonitors",
+        "virtualservices", "scaledobjects", "podmonitors", "prometheusrules",
     }
 )  # fmt: skip
 """The kinds that deploy/ has, of those in the definitions."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,24 @@ CHANGES = (
     (
         "autoscaling.kind=hpa",
         "podMonitor=true",
+        "prometheusRule=true",
+        "monitorLabels.release=kube-prometheus-stack",
+        "podDisruptionBudget.maxUnavailable=25%",
+        "service.port=443",
+        "scheduling.priorityClassName=system-cluster-critical",
+        "scheduling.nodeSelector.pool=egress",
+        "scheduling.tolerations[0].operator=Exists",
+        "podAnnotations.team=platform",
+        "env[0].name=OTEL_EXPORTER_OTLP_ENDPOINT",
+        "env[0].value=http://collector:4318",
+        "volumes[0].name=tls",
+        "volumes[0].secret.secretName=tls",
+        "volumeMounts[0].name=tls",
+        "volumeMounts[0].mountPath=/run/extproc/tls",
+        "proxy.volumeMounts[0].name=tls",
+        "proxy.volumeMounts[0].mountPath=/etc/envoy/tls",
+        "networkPolicy.egress[0].to[0].ipBlock.cidr=192.0.2.7/32",
+        "networkPolicy.egress[0].ports[0].port=4318",
         "image.pullSecrets={ours}",
         f"image.digest=sha256:{'0' * 64}",
         "networkPolicy.resolvers={192.0.2.53/32}",
@@ -106,16 +125,75 @@ def test_a_configuration_of_ones_own_needs_the_bootstrap_that_fits() -> None:
 
 
 @needs_helm
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_what_a_pod_is_given_beside_its_own(platform: str) -> None:
+    """In the container that it is for, and nothing of it is lost on the way."""
+    pod = pod_of(charted(*platform_is(platform), *(word for change in CHANGES[0] for word in ("--set", change))))
+    extproc, (proxy,) = pod["initContainers"][1], pod["containers"]
+    assert extproc["env"] == [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}]
+    assert {"name": "tls", "secret": {"secretName": "tls"}} in pod["volumes"]
+    assert {"name": "tls", "mountPath": "/run/extproc/tls"} in extproc["volumeMounts"]
+    assert {"name": "tls", "mountPath": "/etc/envoy/tls"} in proxy["volumeMounts"]
+    assert (pod["priorityClassName"], pod["nodeSelector"]) == ("system-cluster-critical", {"pool": "egress"})
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+
+
+@needs_helm
+def test_monitors_are_found_by_an_operator_that_looks_for_a_label() -> None:
+    made = charted(*(word for change in CHANGES[0] for word in ("--set", change)))
+    found = [only(made, kind)["metadata"]["labels"].get("release") for kind in ("PodMonitor", "PrometheusRule")]
+    assert found == ["kube-prometheus-stack"] * 2
+
+
+@needs_helm
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_two_gateways_of_a_cluster_share_nothing(platform: str) -> None:
+    """What lies in no namespace is called after the gateway's; else the second release would be refused, or take it over."""
+    own = ("--set-json", 'configuration.files={"all.yaml":""}', "--set", "envoy.bootstrap=a", *platform_is(platform))
+    second = charted(*own, "--namespace", "second")
+    assert {each["metadata"]["namespace"] for each in second if "namespace" in each["metadata"]} == {"second"}
+    first = {rendered.name(each) for each in charted(*own) if "namespace" not in each["metadata"]}
+    assert len(first) >= 2
+    assert not first & {rendered.name(each) for each in second if "namespace" not in each["metadata"]}
+    (subject,) = only(second, "ClusterRoleBinding")["subjects"]
+    assert subject["namespace"] == "second"
+
+
+@needs_helm
+def test_the_charts_own_configuration_is_for_its_own_namespace() -> None:
+    with pytest.raises(AssertionError, match=r"in the namespace egress: bring one by configuration\.files"):
+        charted("--namespace", "second")
+
+
+@needs_helm
+def test_the_scaler_asks_for_the_gateway_that_it_is_told() -> None:
+    made = only(charted("--set", "autoscaling.kind=keda", "--set", "autoscaling.gateway=prod/llm"), "ScaledObject")
+    assert 'extproc_requests_total{gateway="prod/llm"}' in made["spec"]["triggers"][0]["metadata"]["query"]
+
+
+@needs_helm
 @pytest.mark.parametrize(("changes", "said"), [
     (("--set", "platfrom=istio"), "platfrom"),
     (("--set", "platform=nginx"), "platform"),
     (("--set", "image.digest=latest"), "digest"),
+    (("--set", "scheduling.nodeSelectors.pool=egress"), "nodeSelectors"),
+    (("--set", "env[0].name=OTEL", "--set", "env[0].vaule=x"), "vaule"),
+    (("--set", "networkPolicy.egress[0].to[0].ipBlock.cidr=0.0.0.0/0"), "ports"),
     (("--set", "providers[0].host=https://api.openai.com"), "host"),
     (("--set", "autoscaling.kind=keda", "--set", "platform=envoy-gateway"), "write hpa"),
 ])  # fmt: skip
 def test_wrong_values_are_refused_by_name(changes: tuple[str, ...], said: str) -> None:
     with pytest.raises(AssertionError, match=said):
         charted(*changes)
+
+
+def test_what_is_deployed_is_this_version() -> None:
+    version = tomllib.loads((rendered.ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+    for platform in PLATFORMS:
+        told = yaml.safe_load((rendered.KUSTOMIZE / "overlays" / platform / "kustomization.yaml").read_text())
+        assert [image["newTag"] for image in told["images"]] == [version]
 
 
 @needs_helm

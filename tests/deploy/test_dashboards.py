@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import urlopen
 
@@ -20,7 +21,9 @@ from extproc.core.journal import Skip
 from extproc.core.phase import Phase
 from extproc.errors import Cause
 from extproc.telemetry import Metrics
+from extproc.telemetry.certificates import Certificates
 from tests.adapters import redis_server
+from tests.certificates import Authority
 from tests.deploy.mixed import mixed
 from tests.e2e.processes import Stub, wait_until
 from tests.telemetry.receiver import receiving
@@ -76,7 +79,7 @@ def samples(text: str) -> Exposed:
 @pytest.fixture(scope="module")
 def exposed() -> Iterator[Exposed]:
     """What /metrics shows after one exchange of each kind. What did not happen, and so has no series yet, is there as the
-    registry makes it: an extension that could not settle.
+    registry makes it: an extension that could not settle, and a listener with a certificate.
     """
     if not redis_server.BINARY:
         pytest.skip(redis_server.MISSING)
@@ -107,7 +110,10 @@ def rare() -> Exposed:
     skip = Skip("quota", Phase.REQUEST_HEADERS, Cause.UNAVAILABLE)
     Metrics(registry).count(Record("egress/egress", unsettled=(skip,)))
     (family,) = [each for each in registry.collect() if each.name == "extproc_unsettled"]
-    return {sample.name: set(sample.labels) for sample in family.samples}
+    with TemporaryDirectory() as folder:
+        cert = Authority(Path(folder)).issue("extproc.example").cert
+        families = [family, *Certificates({"0.0.0.0:9443": cert}).collect()]
+    return {sample.name: set(sample.labels) for each in families for sample in each.samples}
 
 
 @pytest.mark.parametrize("query", sorted({*queries(), *(rule["expr"] for rule in rules())}))
@@ -129,7 +135,12 @@ def test_whatever_is_exposed_is_shown_or_said_to_be_left_out(exposed: Exposed) -
     told = set().union(*(names(query) for query in queries()))
     shown = {name.removesuffix("_bucket").removesuffix("_count") for name in told}
     families = {re.sub(r"_(bucket|count|sum)$", "", name) for name in exposed if name.startswith("extproc_")}
-    left = {"extproc_build_info", "extproc_configuration_generations", "extproc_configuration_info"}
+    left = {
+        "extproc_build_info",
+        "extproc_certificate_not_before_timestamp_seconds",
+        "extproc_configuration_generations",
+        "extproc_configuration_info",
+    }
     assert families - shown == left
 
 

@@ -87,6 +87,7 @@ def test_envoy_gateways_proxy(tmp_path: Path) -> None:
         ("status_on_error", "statusOnError"),
     ):
         assert ext_proc[theirs] == ours[own], theirs
+    assert '"schemeHeaderTransformation": {"matchUpstream": true}' in json.dumps(config)
 
 
 def generated_filter() -> Config:
@@ -99,18 +100,20 @@ def generated_filter() -> Config:
 
 @needs_kustomize
 @pytest.mark.parametrize("platform", ["istio", "envoy-gateway"])
-def test_no_address_of_ours_leaves(platform: str) -> None:
-    """The same headers go as with the sidecar."""
+def test_no_address_of_ours_leaves_and_no_provider_steers(platform: str) -> None:
+    """The same headers go as with the sidecar, of requests and of answers."""
     objects = overlay(platform)
     if platform == "istio":
         (rule,) = only(objects, "VirtualService")["spec"]["http"]
-        removed = rule["headers"]["request"]["remove"]
+        removed = [rule["headers"][which]["remove"] for which in ("request", "response")]
     else:
         (rule,) = only(objects, "HTTPRoute")["spec"]["rules"]
-        removed = rule["filters"][0]["requestHeaderModifier"]["remove"]
+        asked, answered = rule["filters"]
+        removed = [asked["requestHeaderModifier"]["remove"], answered["responseHeaderModifier"]["remove"]]
     config = yaml.safe_load((KUSTOMIZE / "overlays" / "sidecar" / "envoy.yaml").read_text())
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    assert removed == manager["route_config"]["request_headers_to_remove"]
+    routes = manager["route_config"]
+    assert removed == [routes["request_headers_to_remove"], routes["response_headers_to_remove"]]
 
 
 def conditions(told: object) -> Iterator[tuple[str, str]]:

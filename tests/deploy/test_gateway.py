@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from deploy import generate
 from extproc.compose import configure
 from extproc.telemetry import Metrics
+from extproc.telemetry.metrics import LABELS
 from extproc.wire.listener import Listener, claim
 from tests.deploy import rendered
 from tests.deploy.rendered import (
@@ -76,15 +77,23 @@ def test_the_sidecar_is_a_native_one_and_is_started_first(platform: str) -> None
     assert (folder["name"], extproc["name"]) == ("socket-folder", "extproc")
     assert extproc["restartPolicy"] == "Always"
     assert extproc["startupProbe"]["httpGet"] == {"path": "/startupz", "port": "metrics"}
-    assert extproc["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert extproc["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert {"name": "metrics", "containerPort": 9090} in extproc["ports"]
+
+
+@needs_kustomize
+@every_platform
+def test_a_dependency_that_is_away_takes_no_pod_out_of_the_service(platform: str) -> None:
+    """/readyz tells of dependencies, which all pods share: with it Vault's end would be the end of what needs no Vault."""
+    extproc = container(pod_of(overlay(platform)), "extproc")
+    assert extproc["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
 
 
 @needs_kustomize
 def test_extproc_is_the_same_on_every_platform() -> None:
     def own(platform: str) -> dict[str, Any]:
         one = container(pod_of(overlay(platform)), "extproc")
-        return {key: value for key, value in one.items() if key != "securityContext"}
+        return {key: value for key, value in one.items() if key not in ("securityContext", "lifecycle")}
 
     assert own("sidecar") == own("envoy-gateway") == own("istio")
 
@@ -148,6 +157,14 @@ def test_extproc_outlives_the_proxy_within_the_grace_of_the_pod(platform: str) -
     else:
         assert proxy(pod)["lifecycle"]["preStop"] == {"sleep": {"seconds": 60}}
     assert pod["terminationGracePeriodSeconds"] >= 60 + drain + 15
+
+
+@needs_kustomize
+def test_envoy_is_full_before_its_container_is() -> None:
+    limit = proxy(pod_of(overlay("sidecar")))["resources"]["limits"]["memory"]
+    assert limit == "1Gi"
+    heap = configure(CONFIG).settings.envoy.max_heap_bytes
+    assert heap == 3 * 2**30 // 4
 
 
 @needs_kustomize
@@ -224,6 +241,32 @@ def test_the_scaler_asks_for_metrics_that_there_are() -> None:
     known = {sample for family in registry.collect() for sample in (family.name, f"{family.name}_total")}
     assert set(re.findall(r"extproc_[a-z_]+", query)) <= known
     assert f'gateway="{configure(CONFIG).settings.gateway}"' in query
+
+
+def test_a_callers_namespace_is_not_taken_for_the_gateways() -> None:
+    """The Prometheus operator labels a target with its own namespace; of two labels of one name the metric's has to count."""
+    monitor = rendered.parsed((rendered.KUSTOMIZE / "components" / "monitoring" / "pod-monitor.yaml").read_text())
+    (endpoint,) = only(monitor, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    targets = {"namespace", "pod", "container", "endpoint", "job", "instance"}
+    assert set(LABELS) & targets == {"namespace"}
+    assert endpoint["honorLabels"] is True
+
+
+@needs_kustomize
+@every_platform
+def test_the_monitor_reads_extproc_alone(platform: str) -> None:
+    """By the name of its port; a proxy of Envoy Gateway's has one of the same name (internal/infrastructure/kubernetes/proxy/
+    resource.go of 1.9), and nothing at /metrics.
+    """
+    monitor = rendered.parsed((rendered.KUSTOMIZE / "components" / "monitoring" / "pod-monitor.yaml").read_text())
+    (endpoint,) = only(monitor, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    (kept,) = endpoint["relabelings"]
+    assert (kept["action"], kept["sourceLabels"]) == ("keep", ["__meta_kubernetes_pod_container_name"])
+    named = {
+        one["name"]: one
+        for one in (*pod_of(overlay(platform))["initContainers"], *pod_of(overlay(platform))["containers"])
+    }
+    assert {"name": endpoint["port"], "containerPort": 9090} in named[kept["regex"]]["ports"]
 
 
 @needs_kustomize

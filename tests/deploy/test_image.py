@@ -89,7 +89,7 @@ def test_the_wheel_holds_every_module_and_the_data() -> None:
         (points,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
     assert expected - names == set()
     assert {name for name in names if not name.startswith(("extproc/", "extproc_filters/", "extproc-"))} == set()
-    assert "extproc = extproc.cli.main:main" in points
+    assert "extproc = extproc.__main__:main" in points
     assert "extproc_filters.pii.presidio:Presidio" in points
 
 

@@ -2,6 +2,7 @@
 unknown field is an error; and each pod in a namespace that enforces the restricted Pod Security Standard.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,21 @@ def test_the_api_server_takes_the_namespace_of_workloads() -> None:
 def test_the_api_server_takes_a_component(component: str, tmp_path: Path) -> None:
     objects = with_component(component, tmp_path / "joined")
     assert [said for each in objects if (said := cluster.cluster().dry_run(each))] == []
-    assert len(objects) == len(overlay("sidecar")) + 1
+    assert len(objects) == len(overlay("sidecar")) + {"monitoring": 2}.get(component, 1)
+
+
+@needs_cluster
+def test_the_api_server_takes_other_peoples_kinds_as_the_pages_show_them() -> None:
+    """Of Envoy Gateway; those that we read ourselves are looked at by tests/docs."""
+    text = (rendered.ROOT / "docs" / "interop.md").read_text()
+    shown = [
+        each
+        for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        for each in rendered.parsed(block)
+    ]
+    theirs = [each for each in shown if each.get("apiVersion", "").startswith("gateway.envoyproxy.io/")]
+    assert len(theirs) == 1
+    assert [said for each in theirs if (said := cluster.cluster().dry_run(each))] == []
 
 
 @needs_cluster

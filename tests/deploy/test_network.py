@@ -52,6 +52,14 @@ def test_only_workloads_reach_the_gateway(platform: str) -> None:
     assert passes(given, PROMETHEUS, GATEWAY, 9090)
 
 
+@pytest.mark.parametrize(("platform", "port"), [("envoy-gateway", 19001), ("istio", 15090)])
+def test_the_numbers_of_a_proxy_are_for_who_scrapes_alone(platform: str, port: int) -> None:
+    """Where Envoy Gateway (its EnvoyStatsPort) and Istio serve /stats/prometheus."""
+    given = policies(platform)
+    assert passes(given, PROMETHEUS, GATEWAY, port)
+    assert not any(passes(given, other, GATEWAY, port) for other in (WORKLOAD, STRANGER, VAULT, REDIS))
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_the_gateway_reaches_what_it_needs(platform: str) -> None:
     given = policies(platform)

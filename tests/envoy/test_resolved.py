@@ -10,7 +10,7 @@ import yaml
 from extproc.compose import CATALOG
 from extproc.envoy.plan import Certificate, Match, Plan, Retry, Tls
 from extproc.envoy.resolved import plan_of
-from extproc.errors import ConfigError
+from extproc.errors import ConfigError, Refused
 from extproc.outside import Connected
 from extproc.policy.read import load
 from extproc.policy.resolve import resolve
@@ -130,6 +130,13 @@ def test_what_is_not_served_is_said(tmp_path: Path, settings: dict[str, Any], fi
     with pytest.raises(ConfigError, match=sentence) as caught:
         planned(tmp_path, **settings)
     assert caught.value.place.field == field
+
+
+def test_how_much_memory_envoy_may_take_is_said_or_nothing_bounds_it(tmp_path: Path) -> None:
+    assert planned(tmp_path).max_heap_bytes is None
+    assert planned(tmp_path, envoy={"maxHeapBytes": 2**29}).max_heap_bytes == 2**29
+    with pytest.raises(Refused, match=r"envoy\.maxHeapBytes: this must be at least 67108864"):
+        planned(tmp_path, envoy={"maxHeapBytes": 512})
 
 
 def test_trailers_and_bodies_follow_the_configuration(tmp_path: Path) -> None:

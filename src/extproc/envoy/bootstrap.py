@@ -14,6 +14,13 @@ from extproc.envoy.shape import address, extension
 ADMIN_PATHS: Final = ("/ready", "/listeners", "/clusters", "/stats", "/config_dump")
 """What operators, `extproc run` and `extproc doctor` read. Nothing that changes Envoy; of keys the dump has only the files."""
 
+LEAVE: Final = "/healthcheck/fail"
+"""Has Envoy end each connection after its next answer, and goes on serving: what a pod says before it ends. Only where the file
+system guards the port: a page in a browser of this machine could say it to a TCP port.
+"""
+
+HEAP: Final = "envoy.resource_monitors.fixed_heap"
+
 SYSTEM_CA: Final = (
     Path("/etc/ssl/certs/ca-certificates.crt"),
     Path("/etc/pki/tls/certs/ca-bundle.crt"),
@@ -43,7 +50,7 @@ def bootstrap(plan: Plan) -> Json:
         "node": {"id": "egress-gateway", "cluster": plan.gateway},
         "admin": _admin(plan),
         "static_resources": {"listeners": [listener(plan)], "clusters": clusters},
-        "overload_manager": _overload(),
+        "overload_manager": _overload(plan),
     }
 
 
@@ -73,14 +80,31 @@ _Plain.add_representer(str, _Plain.represent_str)
 
 
 def _admin(plan: Plan) -> Json:
-    paths = [{"safe_regex": {"regex": rf"{path}(/prometheus)?(\?.*)?"}} for path in ADMIN_PATHS]
-    return {"address": address(plan.admin, mode=0o660), "allow_paths": paths}
+    read = [{"safe_regex": {"regex": rf"{path}(/prometheus)?(\?.*)?"}} for path in ADMIN_PATHS]
+    leave = [{"exact": LEAVE}] if plan.admin.path else []
+    return {"address": address(plan.admin, mode=0o660), "allow_paths": [*read, *leave]}
 
 
-def _overload() -> Json:
-    """A ceiling on connections, which a gateway without one would reach only when it is out of file descriptors."""
+def _overload(plan: Plan) -> Json:
+    """Ceilings: on connections, which a gateway without one would reach only when it is out of file descriptors; and on memory,
+    if one is given. Near that Envoy gives back what is free, then answers 503 to what is new: what is open goes on, where the
+    system's end of memory would end all of it. As Envoy advises ("Configuring Envoy as an edge proxy").
+    """
     kind = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
-    monitor = extension(
+    connections = extension(
         "envoy.resource_monitors.global_downstream_max_connections", kind, max_active_downstream_connections=50_000
     )
-    return {"resource_monitors": [monitor]}
+    if plan.max_heap_bytes is None:
+        return {"resource_monitors": [connections]}
+    heap = extension(
+        HEAP,
+        "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
+        max_heap_size_bytes=plan.max_heap_bytes,
+    )
+    actions = [_when_full("shrink_heap", 0.9), _when_full("stop_accepting_requests", 0.95)]
+    return {"refresh_interval": "0.25s", "resource_monitors": [connections, heap], "actions": actions}
+
+
+def _when_full(action: str, share: float) -> Json:
+    """What Envoy does while this share of its heap is taken."""
+    return {"name": f"envoy.overload_actions.{action}", "triggers": [{"name": HEAP, "threshold": {"value": share}}]}

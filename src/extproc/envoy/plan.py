@@ -95,7 +95,8 @@ class Plan:
     """A gateway. `sockets` are those of the ext_proc server's workers, `budget` the seconds that it has for one message;
     `max_body_bytes` is the largest body that an extension reads. `trailers` says whether any trailer of a request may pass.
     `certificate` None means plain HTTP; no `resolvers`: Backends are looked up where the machine looks up everything.
-    `namespaces` are those of dynamic metadata that the server writes beside its own.
+    `namespaces` are those of dynamic metadata that the server writes beside its own. `max_heap_bytes` None means that nothing
+    but the system bounds Envoy's memory.
     """
 
     gateway: str
@@ -114,6 +115,7 @@ class Plan:
     namespaces: tuple[str, ...] = ()
     certificate: Certificate | None = None
     resolvers: tuple[Address, ...] = ()
+    max_heap_bytes: int | None = None
 
     @property
     def upstream_pass(self) -> bool:

@@ -55,6 +55,7 @@ def plan_of(resolved: Resolved) -> Plan:
         namespaces=(resolved.publishing.namespace,) if resolved.publishing else (),
         certificate=_certificate(resolved),
         resolvers=tuple(_resolver(one) for one in settings.envoy.resolvers),
+        max_heap_bytes=settings.envoy.max_heap_bytes,
     )
 
 

@@ -149,13 +149,15 @@ class EnvoyTLS(Model):
 
 class EnvoySettings(Model):
     """For the generated Envoy configuration. `resolvers` are the DNS servers that Backends outside of the cluster are asked
-    of: needed where the cluster's own DNS leads their names to this gateway.
+    of: needed where the cluster's own DNS leads their names to this gateway. `max_heap_bytes` is what Envoy may take before it
+    takes no more requests.
     """
 
     listen: AddressText = "127.0.0.1:10000"
     admin: AddressText = "unix:///run/extproc/envoy-admin.sock"
     tls: EnvoyTLS | None = None
     resolvers: Many[AddressText] = ()
+    max_heap_bytes: Annotated[int, Field(ge=64 * 1024 * 1024)] | None = None
 
 
 class UsageMetadata(Model):

@@ -58,7 +58,7 @@ seccompProfile: {type: RuntimeDefault}
     periodSeconds: 1
     failureThreshold: 60
   readinessProbe:
-    httpGet: {path: /readyz, port: metrics}
+    httpGet: {path: /healthz, port: metrics}
     periodSeconds: 5
     failureThreshold: 2
   livenessProbe:
@@ -66,6 +66,19 @@ seccompProfile: {type: RuntimeDefault}
     periodSeconds: 10
     timeoutSeconds: 3
     failureThreshold: 3
+  {{- if eq .Values.platform "sidecar" }}
+  lifecycle:
+    preStop:
+      exec:
+        command:
+        - /usr/bin/python3
+        - -c
+        - "import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect('/run/egress/envoy-admin.sock'); s.sendall(b'POST /healthcheck/fail HTTP/1.1\\r\\nhost: localhost\\r\\nconnection: close\\r\\n\\r\\n'); s.recv(64)"
+  {{- end }}
+  {{- with .Values.env }}
+  env:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   resources:
     {{- toYaml .Values.resources | nindent 4 }}
   securityContext:
@@ -81,6 +94,9 @@ seccompProfile: {type: RuntimeDefault}
   - {name: redis-password, mountPath: /run/extproc/redis, readOnly: true}
   {{- end }}
   - {name: tmp, mountPath: /tmp}
+  {{- with .Values.volumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 
 {{- define "extproc.volumes" -}}
@@ -112,6 +128,17 @@ seccompProfile: {type: RuntimeDefault}
 {{- with .Values.redis.passwordSecret }}
 - name: redis-password
   secret: {secretName: {{ quote . }}, defaultMode: 0440}
+{{- end }}
+{{- with .Values.volumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "extproc.scheduling" -}}
+{{- range $name, $value := .Values.scheduling }}
+{{- if $value }}
+{{ dict $name $value | toYaml }}
+{{- end }}
 {{- end }}
 {{- end }}
 
