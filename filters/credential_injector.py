@@ -17,10 +17,18 @@ from extproc.ports import FilterContext, SecretStore
 from extproc.schema import Model
 
 OWN_HEADERS: Final = frozenset(
-    {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"}
+    {
+        "authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key",
+        "cookie",
+    }
+)  # fmt: skip
+OWN_QUERY: Final = frozenset(
+    {"key", "api_key", "api-key", "access_token", "oauth_token", "subscription-key", "$key", "$httpheaders"}
 )
-OWN_QUERY: Final = frozenset({"key", "api_key", "access_token"})
-"""Where a caller may have put a credential of its own: removed, unless `keep` lists them."""
+"""Where a caller may have put a credential of its own: removed, unless `keep` lists them. In lower case, as they are compared.
+Google reads `oauth_token` and `$key` too (https://cloud.google.com/apis/docs/system-parameters), and whole headers from
+`$httpHeaders`; Azure OpenAI `api-key`, Azure's API Management the subscription's key.
+"""
 
 LITERAL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 VALUE: Final = re.compile(r"(?!.{254})[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")

@@ -22,6 +22,11 @@ MODEL: Final = ("model",)
 IN_PATH: Final = re.compile(r"/models/([^/]+)")
 """Where Gemini's methods stand, `/v1beta/models/NAME:generateContent`, and Vertex AI's."""
 
+DEPLOYED: Final = re.compile(r"(?:(?i:/deployments/)|/model/(?=[^/]+/(?:invoke|converse)))([^/]+)/")
+"""Where Azure OpenAI's stand, `/openai/deployments/NAME/chat/completions`, which reads no other, and no letter case; and Amazon
+Bedrock's, `/model/NAME/invoke`.
+"""
+
 PREFIX: Final = "models/"
 """Gemini's own name of a model, where its body says it once more, begins with it."""
 
@@ -52,8 +57,8 @@ class ModelRouterConfig(Model):
 
 
 class ModelRouter:
-    """Reads `model` of a JSON body (OpenAI, Anthropic), and the path of a Gemini call: where both are there they must agree. A
-    request that names no model has no such header, whatever its caller sent.
+    """Reads `model` of a JSON body (OpenAI, Anthropic), and the path of a call of Gemini, Azure OpenAI or Bedrock: where both
+    are there they must agree. A request that names no model has no such header, whatever its caller sent.
     """
 
     Config = ModelRouterConfig
@@ -89,3 +94,4 @@ def _called(path: str) -> Iterator[str]:
         name, colon, method = unquote(segment).rpartition(":")
         if colon and method.isalpha():
             yield name
+    yield from map(unquote, DEPLOYED.findall(path))

@@ -173,6 +173,13 @@ def test_smuggling_is_refused(gate: Gateway, framing: bytes) -> None:
         return
 
 
+@pytest.mark.usefixtures("untouched")
+def test_headers_that_leave_no_room_for_ours_are_431(gate: Gateway) -> None:
+    """Envoy takes 100: the client's fault, and no failure of a policy."""
+    answer = gate.get(headers=[("x-a", "b")] * 93)
+    assert (answer.status, answer.code) == (431, "headers_too_large")
+
+
 def test_no_secret_in_anything_that_was_said(gate: Gateway) -> None:
     answers = [gate.get("/attacks/a"), gate.get("/attacks/b", token=None), gate.send("TRACE")]
     assert KEY not in gate.server.output

@@ -106,7 +106,9 @@ def test_a_key_in_the_query(stub: Stub) -> None:
     config = {**INJECT["config"], "query": "key", "template": "{value}"}
     with gateway(policy(AUTHN), backend(stub.port, {**INJECT, "config": config})) as gate:
         assert gate.get("/credentials/as-query?key=mine&a=b").status == 200
+        assert gate.get("/credentials/as-query?$key=mine&oauth_token=mine&a=?").status == 200
     assert stub.received(f"/credentials/as-query?a=b&key={KEY}")
+    assert stub.received(f"/credentials/as-query?a=?&key={KEY}")  # no part of a value that the upstream may echo
 
 
 def test_a_secret_that_leads_out_of_its_root_is_none(stub: Stub) -> None:

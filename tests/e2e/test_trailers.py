@@ -1,4 +1,6 @@
-"""Trailers of requests: removed but for those that the configuration lists, as an upstream that reads them sees."""
+"""Trailers of requests: removed but for those that the configuration lists, as an upstream that reads them sees. And those of
+answers, which may echo what was injected.
+"""
 
 import socket
 import threading
@@ -6,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.clients import http1
+from tests.e2e.clients import http1, request_bytes
 from tests.e2e.gateway import AUTHN, INJECT, KEY, TOKEN, Gateway, backend, gateway, policy
+from tests.e2e.test_upstream import raw
 
 pytestmark = pytest.mark.e2e
 
@@ -15,9 +18,10 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
 
 
 class Raw:
-    """An upstream that keeps the bytes of each chunked request, trailers included."""
+    """An upstream that keeps the bytes of each chunked request, trailers included, and answers `answer`."""
 
     def __init__(self) -> None:
+        self.answer = ANSWER
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.requests: list[bytes] = []
@@ -31,7 +35,7 @@ class Raw:
                 return
             with connection:
                 self.requests.append(_chunked(connection))
-                connection.sendall(ANSWER)
+                connection.sendall(self.answer)
 
     def stop(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -82,3 +86,20 @@ def test_over_http1(gate: Gateway, upstream: Raw) -> None:
     head = f"POST /x HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\ntransfer-encoding: chunked\r\n\r\n"
     assert http1(gate.port, head.encode() + body).status == 200
     assert trailers(upstream.requests[-1]) == [b"x-checksum: abc"]
+
+
+ECHOED = f"x-echo: {KEY}\r\ngrpc-message: no such key: {KEY}\r\n"
+
+
+@pytest.mark.parametrize("announced", ["trailer: x-echo", "content-type: application/grpc"])
+def test_an_answer_that_echoes_the_credential_in_them(gate: Gateway, upstream: Raw, announced: str) -> None:
+    """Nobody inspects the body of this answer."""
+    head = f"HTTP/1.1 200 OK\r\n{announced}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+    upstream.answer = f"{head}2\r\nok\r\n0\r\n{ECHOED}\r\n".encode()
+    try:
+        sent = [("authorization", f"Bearer {TOKEN}"), ("te", "trailers"), ("connection", "close")]
+        answer = raw(gate.port, request_bytes("POST", "/x", [*sent, ("transfer-encoding", "chunked")]) + b"0\r\n\r\n")
+    finally:
+        upstream.answer = ANSWER
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert sorted(trailers(answer)) == [b"grpc-message: no such key: ***", b"x-echo: ***"]

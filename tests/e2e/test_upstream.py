@@ -341,6 +341,14 @@ def test_a_client_cannot_ask_for_tries(gate: Gateway, upstream: Failing) -> None
     assert not [name for name, _ in upstream.tries[0].headers if name.startswith("x-envoy")]
 
 
+def test_an_answer_steers_nobody_around_the_gateway(gate: Gateway, upstream: Failing) -> None:
+    steering = {"alt-svc": 'h3="elsewhere.test:443"', "x-envoy-immediate-health-check-fail": "true"}
+    upstream.reply = lambda _: {**steering, "x-envoy-ratelimited": "true", "x-fine": "1"}
+    names = {name for name, _ in gate.get("/steering").headers}
+    assert "x-fine" in names
+    assert not [name for name in names if name == "alt-svc" or name.startswith("x-envoy")]
+
+
 def test_trailers_of_an_answer_that_echo_the_credential_are_masked() -> None:
     upstream = Pieces()
     try:

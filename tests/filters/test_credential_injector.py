@@ -113,6 +113,12 @@ async def test_its_own_target_is_replaced_whole() -> None:
         "TOKEN=own",
         "access_token=own;key=own",
         "%61pi%5fkey=own",
+        "$key=own",
+        "%24KEY=own",
+        "oauth_token=own",
+        "$httpHeaders=authorization:Bearer%20own%0d%0a",
+        "%24httpHeaders=own",
+        "subscription-key=own&api-key=own",
     ],
 )
 async def test_every_credential_in_the_query_is_removed_whatever_its_spelling(query: str) -> None:
@@ -382,6 +388,16 @@ def test_own_names_are_those_of_the_contract() -> None:
         "x-api-key",
         "api-key",
         "x-goog-api-key",
+        "ocp-apim-subscription-key",
         "cookie",
     } == OWN_HEADERS
-    assert {"key", "api_key", "access_token"} == OWN_QUERY
+    assert {
+        "key",
+        "api_key",
+        "api-key",
+        "access_token",
+        "oauth_token",
+        "subscription-key",
+        "$key",
+        "$httpheaders",
+    } == OWN_QUERY

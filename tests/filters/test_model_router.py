@@ -45,11 +45,22 @@ def test_the_model_of_a_body(sent: bytes, model: str) -> None:
     [
         ("/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse", "gemini-2.0-flash"),
         ("/v1/projects/p/locations/l/publishers/google/models/gemini-pro:generateContent", "gemini-pro"),
+        ("/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21", "gpt-4o"),
+        ("/openai/Deployments/gpt-4o/embeddings", "gpt-4o"),
+        ("/model/anthropic.claude-3-haiku-20240307-v1%3A0/invoke", "anthropic.claude-3-haiku-20240307-v1:0"),
+        ("/model/amazon.nova-lite-v1:0/converse-stream", "amazon.nova-lite-v1:0"),
     ],
 )
 def test_the_model_of_a_path(path: str, model: str) -> None:
     for sent in (b"{}", b"", b'{"model": "%b"}' % model.encode(), b'{"model": "models/%b"}' % model.encode()):
         assert asked(sent, path=path) == go_on(set={NAME: model}, reroute=True)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/deployments/big", "/v1/model/big/x", "/v1/my-model/big/invoke", "/v1/models/big"]
+)
+def test_what_only_looks_like_one_is_none(path: str) -> None:
+    assert asked(b'{"model": "small"}', path=path) == go_on(set={NAME: "small"}, reroute=True)
 
 
 def test_a_colon_may_be_an_escape() -> None:
@@ -65,6 +76,8 @@ def test_a_colon_may_be_an_escape() -> None:
         ("/v1/models/small:x", b'{"model": 5}'),
         ("/v1/models/small:x/models/big:x", b"{}"),
         ("/v1/models/sm%20all:x", b"{}"),
+        ("/openai/deployments/big/chat/completions", b'{"model": "small"}'),
+        ("/openai/deployments/small/models/big:generateContent", b'{"model": "small"}'),
     ],
 )
 def test_a_path_and_a_body_that_disagree_are_refused(path: str, sent: bytes) -> None:

@@ -91,7 +91,21 @@ def test_a_host_without_a_backend(tmp_path: Path) -> None:
     assert isinstance(denied, Respond)
     assert (denied.status, denied.code) == (403, "no_backend")
     allowed = resolved(tmp_path, f"{SETTINGS}trafficPolicy: Allow\n", AUTHN, backend("a", "a.example"))
-    selection = allowed.select(request("b.example"), "egress/a")
+    selection = allowed.select(request("b.example"), "everything_else")
     assert isinstance(selection, Selection)
     assert (selection.backend, selection.route) == (None, None)
     assert [link.name for link in selection.chain.links] == ["authn"]
+    assert_mismatch(allowed.select(request("b.example"), "egress/a"))
+
+
+def assert_mismatch(denied: Selection | Respond) -> None:
+    assert isinstance(denied, Respond)
+    assert (denied.status, denied.code) == (403, "backend_mismatch")
+
+
+def test_the_cluster_of_another_backend_is_denied(tmp_path: Path) -> None:
+    """Its extensions would not run, whether a credential is at stake or not. A cluster of no Backend is somebody's own name."""
+    found = resolved(tmp_path, SETTINGS, AUTHN, backend("a", "a.example"), backend("b", "b.example"))
+    assert_mismatch(found.select(request("a.example"), "egress/b"))
+    for cluster in ("", "egress/a", "a-name-of-their-own"):
+        assert isinstance(found.select(request("a.example"), cluster), Selection)

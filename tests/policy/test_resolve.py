@@ -169,7 +169,18 @@ REFUSALS = {
         1,
         "gateway",
         "NoPolicy",
-        "no EgressPolicy attaches an extension to the Gateway egress/egress",
+        "no EgressPolicy attaches an extension to the Gateway egress/egress: attach an authenticator",
+    ),
+    "a slip in the name of the Gateway": (
+        (
+            SETTINGS.replace("gateway: egress/egress", "gateway: egress/egress #!"),
+            policy("a", "Gateway/egres", PRE_AUTH),
+            BACKEND,
+        ),
+        1,
+        "gateway",
+        "NoPolicy",
+        "the Gateway egress/egress (policies name egress/egres): attach an authenticator",
     ),
     "no authenticator": (
         (

@@ -1,5 +1,6 @@
 """HTTPRoutes: which rule a request meets, which Backend it may have, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,65 @@ def test_precedence_is_gateway_apis(tmp_path: Path) -> None:
     for last in range(7, 0, -1):
         found = resolved(tmp_path, SETTINGS, AUTHN, *backends, route("r", "[x.example]", "".join(rules[:last])))
         assert chosen(found, request("x.example", **full)) == f"egress/b{last - 1}"
+
+
+@pytest.mark.parametrize("values", [("x", "x"), ("x", ""), ("", "x"), ("x", "y")])
+def test_a_header_that_decides_is_there_once(tmp_path: Path, values: tuple[str, str]) -> None:
+    """Envoy matches each value by itself (1.40), or all of them joined (before): nobody knows which rule it takes."""
+    rules = rule(to("a")) + rule(to("b"), "headers: [{name: X-A, value: x}]")
+    found = resolved(tmp_path, SETTINGS, AUTHN, A, B, route("r", "[x.example]", rules))
+    twice = Headers([*(("x-a", value.encode()) for value in values), ("x-b", b"1"), ("x-b", b"2")])
+    assert chosen(found, replace(request("x.example"), headers=twice)) == "bad_request"
+    assert chosen(found, replace(request("b.example"), headers=twice)) == "egress/b"  # no rule lists this host
+    once = Headers([("x-a", b"x"), ("x-b", b"1"), ("x-b", b"2")])
+    assert chosen(found, replace(request("x.example"), headers=once)) == "egress/b"
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"x_http_method_override": "DELETE"}, "bad_request"),
+        ({"x_http_method": "delete"}, "bad_request"),
+        ({"x_method_override": "POST"}, "egress/a"),
+        ({"path": "/?%24httpMethod=DELETE"}, "bad_request"),
+        ({"path": "/?a=b;$HttpMethod=DELETE"}, "bad_request"),
+        ({"path": "/?$httpMethod=POST&q=$httpMethod=DELETE"}, "egress/a"),
+        ({}, "egress/a"),
+    ],
+)
+def test_where_the_method_decides_no_other_is_named(tmp_path: Path, more: dict[str, str], code: str) -> None:
+    """A destination may obey it, as Google's do: what only POST may reach would be deleted."""
+    rules = rule(to("a"), "method: POST")
+    found = resolved(tmp_path, SETTINGS, AUTHN, A, B, route("r", "[x.example]", rules))
+    assert chosen(found, request("x.example", method="POST", **more)) == code
+    assert chosen(found, request("b.example", method="POST", **more)) == "egress/b"
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("alt=media", "egress/b"),
+        ("alt=media&alt=json", "bad_request"),
+        ("alt=json;alt=media", "bad_request"),
+        ("alt=json&%61lt=json", "bad_request"),
+        ("%61lt=media", "bad_request"),
+        ("alt=%6dedia", "bad_request"),
+        ("alt=media&q=%6dedia&q=2", "egress/b"),
+        ("alt=a%20b", "egress/a"),
+        ("alt", "egress/a"),
+        ("", "egress/a"),
+    ],
+)
+def test_a_parameter_that_decides_has_one_reading(tmp_path: Path, query: str, code: str) -> None:
+    rules = rule(to("a")) + rule(to("b"), "queryParams: [{name: alt, value: media}]")
+    found = resolved(tmp_path, SETTINGS, AUTHN, A, B, route("r", "[x.example]", rules))
+    assert chosen(found, request("x.example", f"/?{query}")) == code
+
+
+def test_the_cluster_of_another_rule_is_denied(tmp_path: Path) -> None:
+    found = resolved(tmp_path, SETTINGS, AUTHN, A, B, route("r", "[x.example]", rule(to("a"))))
+    assert chosen(found, request("x.example"), "egress/b") == "backend_mismatch"
+    assert chosen(found, request("x.example"), "egress/a") == "egress/a"
 
 
 def test_ties_go_to_the_oldest_route_then_the_first_name_then_the_first_rule(tmp_path: Path) -> None:
@@ -421,8 +481,9 @@ def test_matches(match: dict[str, object], path: str, holds: bool) -> None:
 
 def test_header_matches() -> None:
     match = compile_match(RouteMatch.model_validate({"headers": [{"name": "X-Team", "value": "a,b"}]}))
-    assert match.holds(asked("/", "GET", ("x-team", b"a"), ("x-team", b"b")))
+    assert match.holds(asked("/", "GET", ("x-team", b"a,b")))
     assert not match.holds(asked("/", "GET", ("x-team", b"a")))
+    assert not match.holds(asked("/", "GET", ("x-team", b"a"), ("x-team", b"b")))
     assert not match.holds(asked("/", "GET", ("x-team", b"a,b"), ("x-team", b"c")))
     assert not match.holds(asked())
 

@@ -275,6 +275,14 @@ def test_the_path_and_its_hidden_query() -> None:
     assert path_of("/v1", ("key", secret)) == b"/v1?key=a%26b%3Dc%20d%FF%2F"
     assert path_of("/v1?", ("key", secret)) == b"/v1?key=a%26b%3Dc%20d%FF%2F"
     assert path_of("/v1?a=1", ("k&y", seal(b"1")), ("z", seal(b"2"))) == b"/v1?a=1&k%26y=1&z=2"
+    assert path_of("/v1?a=1&", ("key", seal(b"1"))) == b"/v1?a=1&key=1"
+
+
+@pytest.mark.parametrize("query", ["?", "q=?", "q=1&p=??", "q=1;", "?&p=?"])
+def test_a_hidden_parameter_is_no_part_of_the_callers_last_one(query: str) -> None:
+    """An upstream that echoes what it cannot read would tell it."""
+    target = path_of(f"/v1?{query}", ("key", seal(CANARY))).decode()
+    assert target == f"/v1?{query}&key={CANARY.decode()}"
 
 
 @pytest.mark.parametrize("path", ["", "v1", "/a b", "/a#b", "/a\r\nx: y", "/é", "/\u20ac", "http://evil/", "/a\x7f"])

@@ -23,7 +23,7 @@ from extproc.core.release import misdirected
 from extproc.core.reroute import Choosing
 from extproc.core.state import State
 from extproc.core.stream import Broken, Pipe, opened
-from extproc.core.trailers import trailing
+from extproc.core.trailers import announced, trailing
 from extproc.core.values import replace
 from extproc.core.verdict import Respond, deny
 from extproc.core.wants import Wants, wants
@@ -153,6 +153,8 @@ class Session(Conversation):
         self._reached = self._reached and not UNREACHED.match(details)
         before = read_response(event.fields)
         masked = self.engine.mask(before.headers, state.secrets)
+        if state.secrets and announced(before.headers):
+            self._wants = self._wants._replace(response_trailers=True)
         self._state = replace(state, response=replace(before, headers=masked, by_envoy=bool(ENVOYS.match(details))))
         return await self._headers(event, before)
 
@@ -162,7 +164,7 @@ class Session(Conversation):
         """
         direction, turn = event.direction, self._turn()
         headers, body = PHASES[direction]
-        announced = self._wants.response_body
+        promised = self._wants.response_body
         denial = await self._phase(headers, turn) or self._look_ahead(direction)
         reading = self._wants.of(direction)
         if not denial and event.end and reading is not Reading.NOTHING:
@@ -175,7 +177,8 @@ class Session(Conversation):
         self._let_go(direction, judged=event.end or reading is not Reading.WHOLE)
         if direction is Direction.REQUEST:
             return self._changed(event, before, self._wants.early_modes(ended=event.end), self._passport)
-        modes = None if event.end or announced is Reading.NOTHING else self._wants.modes()
+        unwanted = promised is Reading.NOTHING and not self._wants.response_trailers
+        modes = None if event.end or unwanted else self._wants.modes()
         return self._changed(event, before, modes)
 
     def _look_ahead(self, direction: Direction) -> Denial | None:

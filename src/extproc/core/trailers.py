@@ -1,11 +1,23 @@
 """What passes of trailers."""
 
+import re
+from typing import Final
+
 from extproc.core.chain import Chain
 from extproc.core.engine import OURS, Engine
 from extproc.core.event import Event, Outcome
-from extproc.core.headers import difference
+from extproc.core.headers import Headers, difference
 from extproc.core.phase import Direction
 from extproc.core.state import State
+
+GRPC: Final = re.compile(r"(?i)\s*application/grpc\b")
+
+
+def announced(headers: Headers) -> bool:
+    """Whether an answer with these headers says that trailers follow (RFC 9110 section 6.6.2), or is one of gRPC, which ends
+    with them. Envoy can tell only at the end, and to wait for it the stream of each exchange would stay open so long.
+    """
+    return "trailer" in headers or GRPC.match(headers.get("content-type") or "") is not None
 
 
 def trailing(event: Event, engine: Engine, chain: Chain, state: State) -> Outcome:

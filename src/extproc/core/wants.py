@@ -27,12 +27,13 @@ NOTHING = Reading.NOTHING
 class Wants(NamedTuple):
     """Until the response's headers are decided, `response_body` is the most that could be needed. `response_headers` says
     whether they are wanted for themselves: by extensions, to mask credentials, or to know whether anybody was reached, which is
-    what is settled by. Who wants the body gets them too.
+    what is settled by. Who wants the body gets them too. `response_trailers`: they are wanted, though nobody reads the body.
     """
 
     request_body: Reading = NOTHING
     response_headers: bool = False
     response_body: Reading = NOTHING
+    response_trailers: bool = False
 
     def of(self, direction: Direction) -> Reading:
         return self.request_body if direction is Direction.REQUEST else self.response_body
@@ -40,7 +41,8 @@ class Wants(NamedTuple):
     def modes(self) -> Modes:
         """What Envoy is told. Trailers of a response that is inspected come too: they may be what ends it."""
         answered = self.response_body > NOTHING
-        return Modes(MODES[self.request_body], self.response_headers or answered, MODES[self.response_body], answered)
+        trailers = answered or self.response_trailers
+        return Modes(MODES[self.request_body], self.response_headers or answered, MODES[self.response_body], trailers)
 
     def early_modes(self, *, ended: bool) -> Modes:
         """What Envoy is told with the request's headers, `ended` if they are all of it. An answer that will not be needed

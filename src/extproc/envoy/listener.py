@@ -29,7 +29,9 @@ def listener(plan: Plan) -> Json:
 
 
 def connection_manager(plan: Plan) -> Json:
-    """Paths and hosts are normalised before the server sees them, and what two readers could read differently is refused."""
+    """Paths and hosts are normalised before the server sees them, and what two readers could read differently is refused. A
+    destination is told the scheme by which it is reached, not the one that the caller wrote (RFC 9113 section 8.3.1).
+    """
     return {
         "stat_prefix": "egress",
         "codec_type": "AUTO",
@@ -40,6 +42,7 @@ def connection_manager(plan: Plan) -> Json:
         "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
         "strip_any_host_port": True,
         "strip_trailing_host_dot": True,
+        "scheme_header_transformation": {"match_upstream": True},
         "server_header_transformation": "PASS_THROUGH",
         "common_http_protocol_options": {
             "idle_timeout": "300s",

@@ -36,12 +36,18 @@ POLICY: Final = " || ".join(
 )
 """Envoy's words for a server that is away, fails, or says what it may not (PROTOCOL 1.4, 2.3, 2.4)."""
 
+CROWDED: Final = f"{DETAILS} == 'header_mutation_result_exceeds_limit'"
+"""A message came with so many headers that those which the server adds are too many."""
+
 REPLIES: Final = (
     Reply(f"{DETAILS} == 'direct_response' || {DETAILS} == 'route_not_found'", "no_backend", 403),
     Reply(f"{DETAILS}.contains('message_timeout_exceeded')", "policy_timeout", 504),
+    Reply(f"{CROWDED} && has(upstream.address)", "response_unprocessable", 502),
+    Reply(CROWDED, "headers_too_large", 431),
     Reply(POLICY, "policy_unavailable", 503),
     Reply(f"{DETAILS} == 'request_payload_too_large'", "body_too_large", 413),
     Reply(f"{DETAILS} == 'response_payload_too_large'", "response_unprocessable", 502),
+    Reply(f"{DETAILS} == 'overload'", "gateway_error"),
     Reply("response.code == 403", "forbidden"),
     Reply("response.code == 408", "request_timeout"),
     Reply("response.code == 431", "headers_too_large"),

@@ -13,12 +13,23 @@ INSIDE: Final = (
 )  # fmt: skip
 """Headers that would tell the destination who and where the caller is."""
 
+STEERING: Final = (
+    "alt-svc", "x-envoy-degraded", "x-envoy-immediate-health-check-fail", "x-envoy-overloaded", "x-envoy-ratelimited",
+)  # fmt: skip
+"""Headers by which a destination would lead clients around the gateway (RFC 7838: `alt-svc` names another place to ask, where
+the workload's own token would go), or have a proxy between them believe that the gateway fails."""
+
 
 def route_configuration(plan: Plan) -> Json:
     """The whole table."""
     hosts = [_virtual_host(f"host-{index}", host) for index, host in enumerate(plan.hosts)]
     nobody = {"name": "no-backend", "domains": ["*"], "routes": [_nowhere()]}
-    return {"name": "egress", "virtual_hosts": [*hosts, nobody], "request_headers_to_remove": list(INSIDE)}
+    return {
+        "name": "egress",
+        "virtual_hosts": [*hosts, nobody],
+        "request_headers_to_remove": list(INSIDE),
+        "response_headers_to_remove": list(STEERING),
+    }
 
 
 def _virtual_host(name: str, host: VirtualHost) -> Json:

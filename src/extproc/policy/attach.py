@@ -95,12 +95,23 @@ class Attaching:
     def _unguarded(self) -> None:
         settings = self.documents.configuration
         if settings.model.authentication == "required":
+            elsewhere = ", ".join(sorted(self._gateways()))
+            hint = f" (policies name {elsewhere})" if elsewhere else ""
             self.errors.add(
-                f"no EgressPolicy attaches an extension to the Gateway {settings.model.gateway}: attach an authenticator,"
+                f"no EgressPolicy attaches an extension to the Gateway {settings.model.gateway}{hint}: attach an authenticator,"
                 " or say `authentication: none` if nobody is to be authenticated on purpose",
                 settings.origin.place("gateway"),
                 "NoPolicy",
             )
+
+    def _gateways(self) -> set[str]:
+        """Those that policies name, as they would be written here."""
+        return {
+            f"{policy.model.metadata.namespace}/{target.name}"
+            for policy in self.documents.policies
+            for target in policy.model.spec.target_refs
+            if target.kind == "Gateway"
+        }
 
     def _backend(self, document: Document[BackendDocument]) -> Iterator[Attachment]:
         model, steps = document.model, ("spec", "extensions")

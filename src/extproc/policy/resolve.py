@@ -7,7 +7,7 @@ from typing import Any
 
 from extproc.core.link import Scope
 from extproc.errors import ConfigError, Place, Refused
-from extproc.policy import convert, rerouting
+from extproc.policy import convert, past_routes, rerouting
 from extproc.policy import settings as settings_checks
 from extproc.policy.attach import Attaching, Attachment
 from extproc.policy.backends import read_backends
@@ -125,7 +125,9 @@ class _Resolving:
         )
         rerouting.judge(resolved, self.errors)
         self.errors.check()
-        return replace(resolved, needs=needs_of([chain for _, _, chain in resolved.chains()]))
+        past_routes.judge(resolved, self.findings)
+        needs = needs_of([chain for _, _, chain in resolved.chains()])
+        return replace(resolved, needs=needs, findings=self.findings.sorted())
 
 
 def _listed(served: ServedBackend, hosts: Mapping[str, object]) -> bool:

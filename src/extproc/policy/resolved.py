@@ -20,7 +20,7 @@ from extproc.policy.build import Extension
 from extproc.policy.documents import FQDN, ExtProcConfiguration
 from extproc.policy.findings import Finding
 from extproc.policy.gateway_api import Retry
-from extproc.policy.matching import Match, patterns
+from extproc.policy.matching import Deciding, Match, patterns
 from extproc.ports import Outside
 
 DEFAULT_BODY_BYTES: Final = 1024 * 1024
@@ -152,6 +152,8 @@ class Resolved:
     routing_headers: frozenset[str] = field(init=False)
     publishing: Publishing | None = field(init=False)
     _attempts: Mapping[tuple[Route | None, str], Attempt] = field(init=False, repr=False, compare=False)
+    _deciding: Mapping[str, Deciding] = field(init=False, repr=False, compare=False)
+    _clusters: frozenset[str] = field(init=False, repr=False, compare=False)
     _by_link: dict[int, Extension] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -166,32 +168,48 @@ class Resolved:
         usage = self.settings.usage_metadata
         object.__setattr__(self, "publishing", Publishing(usage.namespace, usage.keys, usage.limit) if usage else None)
         object.__setattr__(self, "_attempts", self._all_attempts())
+        deciding = {host: Deciding.by(entry.match for entry in entries) for host, entries in self.hosts.items()}
+        object.__setattr__(self, "_deciding", deciding)
+        clusters = frozenset(name for served in self.backends for name in served.backend.clusters)
+        object.__setattr__(self, "_clusters", clusters)
 
     def select(self, request: Request, cluster: str) -> Selection | Respond:
         """The chain, route and Backend of a request, or its denial (DESIGN section 3, "Which Backend")."""
-        entries = self._entries(request)
-        if entries is not None:
-            rule = _matching(entries, request)
-            return rule.select(cluster, self.upstream) if rule else NO_RULE
-        return self._by_host(request)
+        host = self._listed(request)
+        if host is None:
+            found = self._by_host(request)
+        else:
+            rule = self._rule(host, request)
+            found = rule.select(cluster, self.upstream) if isinstance(rule, Rule) else rule
+        return self._elsewhere(found, cluster) or found
 
     def select_again(self, request: Request) -> Selection | Respond | None:
         """What a request meets for which Envoy chooses anew (`extproc.core.engine.Routing`)."""
-        entries = self._entries(request)
-        if entries is None or not self.routing_headers.intersection(_matched(entries)):
+        host = self._listed(request)
+        if host is None or self.routing_headers.isdisjoint(self._deciding[host].headers):
             return None
-        rule = _matching(entries, request)
-        return rule.select_again(self.upstream) if rule else NO_RULE
+        rule = self._rule(host, request)
+        return rule.select_again(self.upstream) if isinstance(rule, Rule) else rule
 
-    def _entries(self, request: Request) -> tuple[Entry, ...] | None:
-        """HTTPRoutes alone decide about a host that they list; as with Envoy's virtual hosts, the most specific name is
-        final.
+    def _listed(self, request: Request) -> str | None:
+        """The hostname under which HTTPRoutes list its host, and alone decide; as with Envoy's virtual hosts, the most specific
+        one is final.
         """
-        for pattern in patterns(request.host) if self.hosts else ():
-            entries = self.hosts.get(pattern)
-            if entries is not None:
-                return entries
-        return None
+        return next((name for name in patterns(request.host) if name in self.hosts), None) if self.hosts else None
+
+    def _rule(self, host: str, request: Request) -> Rule | Respond:
+        """The first rule that holds, or why nobody can be sure which it is."""
+        refusal = self._deciding[host].refuse(request)
+        return refusal or next((entry.rule for entry in self.hosts[host] if entry.match.holds(request)), NO_RULE)
+
+    def _elsewhere(self, found: Selection | Respond, cluster: str) -> Respond | None:
+        """The denial, if Envoy has chosen the cluster of another Backend, whose extensions would not run."""
+        if cluster not in self._clusters or isinstance(found, Respond):
+            return None
+        any_of_several = found.backend is None and found.route is not None
+        if any_of_several or (found.backend and cluster in found.backend.clusters):
+            return None
+        return deny("backend_mismatch", f"Envoy would send this to cluster {cluster!r}, which is another Backend's")
 
     def _by_host(self, request: Request) -> Selection | Respond:
         served = self.by_host.get(request.host)
@@ -260,15 +278,6 @@ def _left(extensions: Iterable[Extension]) -> Places:
     headers = (name.lower() for found in filters for name in getattr(found, "sets_headers", ()))
     query = (name.casefold() for found in filters for name in getattr(found, "sets_query", ()))
     return Places(frozenset(headers), frozenset(query))
-
-
-def _matching(entries: tuple[Entry, ...], request: Request) -> Rule | None:
-    return next((entry.rule for entry in entries if entry.match.holds(request)), None)
-
-
-def _matched(entries: tuple[Entry, ...]) -> Iterator[str]:
-    """The headers that they match on."""
-    return (name for entry in entries for name, _ in entry.match.headers)
 
 
 def needs_of(chains: list[Chain]) -> Needs:

@@ -250,9 +250,12 @@ def _opened(secret: Secret, direction: Direction) -> bytes:
 
 
 def _target(path: str, hidden: tuple[tuple[str, Secret], ...]) -> bytes:
-    """The request target, with the hidden parameters at the end of its query."""
+    """The request target, with the hidden parameters at the end of its query, never at the end of the caller's last value: a
+    question mark within a query is a letter like others (RFC 3986 section 3.4).
+    """
     for name, secret in hidden:
-        mark = "" if path.endswith(("?", "&")) else "&" if "?" in path else "?"
+        _, found, query = path.partition("?")
+        mark = "?" if not found else "&" if query and not query.endswith("&") else ""
         path = f"{path}{mark}{quote(name, safe='')}={quote(unseal(secret), safe='')}"
     try:
         target = path.encode("ascii")
