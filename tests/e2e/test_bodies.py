@@ -167,3 +167,15 @@ def test_deep_and_crowded_json(gate: Gateway, body: bytes, status: int) -> None:
 def test_a_finding_in_the_query_blocks(gate: Gateway, where: str) -> None:
     answer = gate.get(where)
     assert (answer.status, answer.code) == (403, "pii_blocked")
+
+
+def test_what_nobody_reads_is_of_any_size_though_others_are_read_whole(stub: Stub) -> None:
+    """Envoy holds what comes before the headers are answered, and here it comes at once."""
+    documents = policy(AUTHN), backend(stub.port, INJECT, PII), backend(stub.port, name="other", hostname="127.0.0.1")
+    large = bytes(12 * MEBIBYTE)
+    with gateway(*documents) as gate, gate.client() as client:
+        for _ in range(8):
+            sent = client.post(f"http://127.0.0.1:{gate.port}/upload", content=large)
+            assert (sent.status_code, len(stub.recorder.last.body)) == (200, len(large))
+            got = client.get(f"http://127.0.0.1:{gate.port}/big/12MiB")
+            assert (got.status_code, len(got.content)) == (200, len(large))

@@ -145,6 +145,20 @@ def test_trailers_and_bodies_follow_the_configuration(tmp_path: Path) -> None:
     assert planned(tmp_path).request_body is False
 
 
+def test_a_route_is_unread_if_no_backend_of_it_has_an_extension_that_reads_bodies(tmp_path: Path) -> None:
+    pii = {"name": "pii", "type": "PIIDetector:v1", "phase": "request-body", "config": {"redactionStyle": "mask"}}
+    documents = backend("a", "a.test"), backend("b", "b.test", extensions=[pii])
+    both, first = {"backendRefs": refs("a", "b")}, {"backendRefs": refs("a")}
+    plan = planned(tmp_path, *documents, route(["x.test"], {**first, "matches": [{"method": "GET"}]}, both))
+    unread = {rule.name: rule.unread for host in plan.hosts for rule in host.rules}
+    assert unread == {
+        "HTTPRoute/egress/r/0": True,
+        "HTTPRoute/egress/r/1": False,
+        "Backend/egress/a": True,
+        "Backend/egress/b": False,
+    }
+
+
 SECRETS = {"keys": {"env": {"names": ["KEY"]}, "backends": ["egress/a"]}}
 EACH_TRY = {
     "name": "inject",

@@ -72,7 +72,8 @@ class Retry:
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Requests that match go to one of `destinations`, by weight; or, with a `fallback` (the name of a cluster), to the first
-    of them, and to the next at each retry. No destination: they are denied.
+    of them, and to the next at each retry. No destination: they are denied. `unread`: whichever it is, no extension reads
+    bodies.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Rule:
     destinations: tuple[tuple[Upstream, int], ...] = ()
     retry: Retry | None = None
     fallback: str = ""
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final
 
+from extproc.core.chain import Chain
+from extproc.core.phase import Phase
 from extproc.envoy.bootstrap import system_ca
 from extproc.envoy.plan import Certificate, Match, Plan, Retry, Rule, Tls, Upstream, VirtualHost
 from extproc.envoy.processor import EXT_PROC
@@ -105,7 +107,8 @@ def _hosts(resolved: Resolved, upstreams: Upstreams) -> Iterator[VirtualHost]:
     for host, served in resolved.by_host.items():
         if not any(pattern in resolved.hosts for pattern in matching.patterns(host)):
             name = str(served.backend)
-            yield VirtualHost((host,), (Rule(f"Backend/{name}", Match(), ((upstreams[name], 1),)),))
+            rule = Rule(f"Backend/{name}", Match(), ((upstreams[name], 1),), unread=_is_unread(served.chain))
+            yield VirtualHost((host,), (rule,))
 
 
 def _rule(entry: Entry, upstreams: Upstreams) -> Rule:
@@ -113,7 +116,12 @@ def _rule(entry: Entry, upstreams: Upstreams) -> Rule:
     destinations = tuple((upstreams[str(one.served.backend)], one.weight) for one in rule.destinations)
     found = rule.retry
     retry = Retry(found.attempts, found.codes, found.backoff) if found else None
-    return Rule(f"HTTPRoute/{rule.route}/{rule.index}", _match(entry.match), destinations, retry, rule.fallback)
+    name, unread = f"HTTPRoute/{rule.route}/{rule.index}", all(_is_unread(one.chain) for one in rule.destinations)
+    return Rule(name, _match(entry.match), destinations, retry, rule.fallback, unread)
+
+
+def _is_unread(chain: Chain) -> bool:
+    return not any(chain.at(phase) for phase in Phase if phase.has_body)
 
 
 def _match(match: matching.Match) -> Match:

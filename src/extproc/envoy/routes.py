@@ -13,6 +13,11 @@ INSIDE: Final = (
 )  # fmt: skip
 """Headers that would tell the destination who and where the caller is."""
 
+HELD: Final = 64 * 1024 * 1024
+"""Bytes of a body that nobody reads and Envoy may hold. Until its headers are answered it holds whatever comes, however fast
+that is, and what is too much becomes a 413 or a 500 (Envoy 1.40 buffers here without telling the sender to wait).
+"""
+
 STEERING: Final = (
     "alt-svc", "x-envoy-degraded", "x-envoy-immediate-health-check-fail", "x-envoy-overloaded", "x-envoy-ratelimited",
 )  # fmt: skip
@@ -41,8 +46,10 @@ def _nowhere() -> Json:
 
 
 def _route(rule: Rule) -> Json:
-    action = {"route": _action(rule)} if rule.destinations else DENIED
-    return {"name": rule.name, "match": _match(rule.match), **action}
+    if not rule.destinations:
+        return {"name": rule.name, "match": _match(rule.match), **DENIED}
+    held = {"request_body_buffer_limit": HELD} if rule.unread else {}
+    return {"name": rule.name, "match": _match(rule.match), "route": _action(rule), **held}
 
 
 def _action(rule: Rule) -> Json:
