@@ -171,7 +171,7 @@ async def test_what_envoy_does_not_know_yet_is_said(tmp_path: Path) -> None:
         await offer(follower)
         (sentence,) = told(follower)["envoy"]
         assert sentence.startswith("Envoy's configuration must be generated anew")
-        assert sentence.endswith("request body, budget changed")
+        assert sentence.endswith("request body, budget, hosts changed")
         write(tmp_path)
         await offer(follower)
         assert told(follower)["envoy"] == []
