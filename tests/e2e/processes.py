@@ -146,4 +146,4 @@ class Stub:
 
     def received(self, path: str) -> list:
         """The requests to exactly this target."""
-        return [request for request in self.recorder.requests if request.path == path]
+        return [request for request in tuple(self.recorder.requests) if request.path == path]
