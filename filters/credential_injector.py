@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from extproc import Continue, Exchange, Phase, Verdict
-from extproc.core.headers import check_name, check_value
+from extproc.core.headers import check_value
 from extproc.core.message import Request
 from extproc.core.peer import Backend, Peer
 from extproc.core.secret import Secret, wrap
@@ -15,6 +15,7 @@ from extproc.core.verdict import deny
 from extproc.errors import ConfigError, Defect, Place
 from extproc.ports import FilterContext, SecretStore
 from extproc.schema import Model
+from extproc_filters.header_name import HeaderName
 
 OWN_HEADERS: Final = frozenset(
     {
@@ -47,16 +48,6 @@ def _path(value: str) -> str:
     return value
 
 
-def _header(value: str) -> str:
-    try:
-        name = check_name(value.lower())
-    except Defect as error:
-        raise ValueError(str(error)) from None
-    if name.startswith("x-extproc-"):
-        raise ValueError("x-extproc-* headers are the gateway's own")
-    return name
-
-
 def _template(value: str) -> str:
     if value.count("{value}") != 1 or not value.isascii():
         raise ValueError("a template is ASCII text with {value} in it, once")
@@ -67,7 +58,6 @@ def _template(value: str) -> str:
     return value
 
 
-Header = Annotated[str, AfterValidator(_header)]
 Template = Annotated[str, AfterValidator(_template)]
 Parameter = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
@@ -79,8 +69,8 @@ class CredentialInjectorConfig(Model):
     source: Annotated[str, Field(min_length=1)]
     path: Annotated[str, AfterValidator(_path)]
     field: Annotated[str, Field(pattern=rf"^{LITERAL.pattern}$")] | None = None
-    header: Header | None = None
-    headers: Annotated[dict[Header, Template], Field(min_length=1, max_length=16)] | None = None
+    header: HeaderName | None = None
+    headers: Annotated[dict[HeaderName, Template], Field(min_length=1, max_length=16)] | None = None
     query: Parameter | None = None
     template: Template | None = None
     keep: list[str] = Field(default_factory=list)

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Annotated, ClassVar, Final
 from urllib.parse import unquote
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from extproc import Continue, Exchange, Phase, Verdict
-from extproc.core.headers import check_name
-from extproc.errors import Defect, Malformed
+from extproc.errors import Malformed
 from extproc.ports import FilterContext
 from extproc.schema import Model
+from extproc_filters.header_name import HeaderName
 from extproc_filters.payload import Scalar, read
 
 MODEL: Final = ("model",)
@@ -32,20 +32,6 @@ PREFIX: Final = "models/"
 
 NAME: Final = re.compile(r"[!-~]{1,256}")
 """What can be a header's value, and be compared byte for byte."""
-
-
-def header_name(value: str) -> str:
-    """In lower case. Raises: ValueError, if no filter may set it."""
-    try:
-        name = check_name(value.lower())
-    except Defect as error:
-        raise ValueError(str(error)) from None
-    if name.startswith("x-extproc-"):
-        raise ValueError("x-extproc-* headers are the gateway's own")
-    return name
-
-
-HeaderName = Annotated[str, AfterValidator(header_name)]
 
 
 class ModelRouterConfig(Model):

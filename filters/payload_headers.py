@@ -13,7 +13,7 @@ from extproc.core.headers import FIELD_VALUE
 from extproc.errors import ConfigError, ExpressionError, Malformed, Place
 from extproc.ports import FilterContext
 from extproc.schema import Model
-from extproc_filters.model_router import HeaderName
+from extproc_filters.header_name import HeaderName
 from extproc_filters.payload import LONGEST as LONGEST_MEMBER
 from extproc_filters.payload import Path, Scalar, read, tree_of
 

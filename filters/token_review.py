@@ -7,28 +7,19 @@ from typing import Annotated, ClassVar, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from extproc import Continue, Exchange, Phase, Respond, Verdict
-from extproc.core.headers import Headers, check_name
+from extproc.core.headers import Headers
 from extproc.core.measure import CacheUse
 from extproc.core.peer import Peer
 from extproc.core.verdict import deny
-from extproc.errors import ConfigError, Defect, Place
+from extproc.errors import ConfigError, Place
 from extproc.ports import FilterContext
 from extproc.schema import Duration, Model
+from extproc_filters.header_name import HeaderName
 from extproc_filters.reviews import NAMESPACE, SERVICE_ACCOUNT, WORKLOAD, Reviews
 
 LONGEST_TOKEN: Final = 16 * 1024
 TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750 section 2.1. Neither white space nor a comma: two values joined into one are no token."""
-
-
-def _header(value: str) -> str:
-    try:
-        name = check_name(value.lower())
-    except Defect as error:
-        raise ValueError(str(error)) from None
-    if name.startswith("x-extproc-"):
-        raise ValueError("x-extproc-* headers are removed from every request before any extension sees them")
-    return name
 
 
 def _namespace(value: str) -> str:
@@ -79,7 +70,7 @@ class TokenReviewConfig(Model):
 
     reviewer: Reviewer = Reviewer(kubernetes=KubernetesReviewer())
     audiences: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
-    header: Annotated[str, AfterValidator(_header)] = "authorization"
+    header: HeaderName = "authorization"
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*$")] = "Bearer"
     allow: Allow = Allow()
     allow_users: bool = False

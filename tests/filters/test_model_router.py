@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from extproc.errors import Cause, TooLarge
 from extproc.testing import body, chain, context, exchange, go_on, headers, immediate, link, play, run
-from extproc_filters.model_router import ModelRouter, ModelRouterConfig, header_name
+from extproc_filters.header_name import header_name
+from extproc_filters.model_router import ModelRouter, ModelRouterConfig
 
 JSON = {"content-type": "application/json"}
 NAME = "x-gateway-model-name"
