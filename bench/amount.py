@@ -8,7 +8,7 @@ class Amount:
     """Through Envoy `rounds` of `seconds` with many callers and, if `one`, one round with a single one; then `steady` seconds
     at each of the rates, which are `fractions` of what the slowest can. With ghz `direct` seconds of each. `chats` times some
     streams of `events` each. Memory after `exchanges`; `starts` of a server. `all_legs`: what the transports cost with
-    nothing to do, and counters in memory; `apart`: parts that have commands of their own (the scan and the limiter).
+    nothing to do, and counters in memory.
     """
 
     rounds: int
@@ -22,7 +22,6 @@ class Amount:
     exchanges: int
     starts: int
     all_legs: bool
-    apart: bool
 
 
 FULL = Amount(
@@ -37,7 +36,6 @@ FULL = Amount(
     exchanges=50_000,
     starts=3,
     all_legs=True,
-    apart=True,
 )
 QUICK = Amount(
     rounds=1,
@@ -51,5 +49,4 @@ QUICK = Amount(
     exchanges=3_000,
     starts=2,
     all_legs=False,
-    apart=False,
 )

@@ -10,7 +10,7 @@ from bench.section import Cell, Column, Section
 from bench.streams_envoy import CALLERS, Streamed
 from bench.through_envoy import MANY, Measured, Round
 from bench.upstream import PACE
-from bench.workers import Crew
+from bench.workers import PART, Crew
 
 WITHOUT = "no ext_proc"
 US = " µs"
@@ -34,9 +34,9 @@ slowest can."""
 DIRECT = """ghz, without Envoy: {callers} callers on {connections} connections, each with conversations of a request's headers
 (20 fields) and its body of 2 KB; then at fixed rates."""
 
-WORKERS = """ghz, {callers} callers for each worker on a socket of its own, and conversations as above, with one header set. The
-load takes its part of the same cores, so the rate cannot double here; processor time for each conversation that stays the same
-says that workers share nothing for which they wait."""
+WORKERS = """ghz, {callers} callers for each worker on a socket of its own, and conversations as above, with one header set.
+Each worker may use {part:.0%} of a core, so that neither the load nor the other workers take from it: what they serve together
+grows as their number does, unless they wait for something that they share."""
 
 STREAMS = """{callers} chats at once, an event each {pace:.0f} ms; the chain reads identity, counts tokens, and puts back what
 was replaced in the prompt. Microseconds: of an event from when the upstream sent it until the client had it; from the request
@@ -119,11 +119,12 @@ def of_workers(found: Sequence[Crew]) -> Section:
         Column("server: what it does"),
         Column("workers"),
         Column("conversations/s"),
+        Column("times one worker", ".2f"),
         Column("server CPU", unit=US),
         Column("failed"),
     )
-    rows = tuple((each.leg.name, each.workers, each.rate, each.cpu, each.failed) for each in found)
-    return Section("More workers", WORKERS.format(callers=ghz.CALLERS), columns, rows)
+    rows = tuple((each.leg.name, each.workers, each.rate, each.times, each.cpu, each.failed) for each in found)
+    return Section("More workers", WORKERS.format(callers=ghz.CALLERS, part=PART), columns, rows)
 
 
 def of_streams(found: Sequence[Streamed], skipped: dict[Leg, str]) -> Section:

@@ -1,10 +1,9 @@
-"""More workers: whether each further core serves as many conversations as the first one.
+"""More workers: whether each serves as many conversations as the first one.
 
-The load takes its part of the same cores, so what tells is the processor time for each conversation: it stays what it was
-where workers wait for nothing that they share.
+Every worker may use the same small part of a core, so that there are cores enough for all of them and for the load, however
+few the machine has. What they serve together then grows as their number does, unless they wait for something that they share.
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,18 +16,27 @@ from bench.conversation import conversation
 from bench.direct import PATIENCE, WARM_UP, converse
 from bench.gateway import written
 from bench.legs import Leg, Server, header, serving
-from bench.process import cpu_seconds
+from bench.process import cpu_seconds, tree
 from bench.ready import await_serving
+from bench.share import held
 from bench.through_envoy import request_body
+
+PART = 0.2
+"""Of a core, for each worker."""
+
+WORKERS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
 class Crew:
-    """`rate`: conversations a second of all workers together; `cpu`: microseconds of all of them for each."""
+    """`rate`: conversations a second of all workers together; `times`: of what one worker serves; `cpu`: microseconds of all
+    of them for each conversation.
+    """
 
     leg: Leg
     workers: int
     rate: float
+    times: float
     cpu: float
     failed: int
 
@@ -39,32 +47,36 @@ def legs(servers: Sequence[Server]) -> tuple[Leg, ...]:
 
 
 def measure(wanted: Sequence[Leg], seconds: int, progress: Callable[[str], None]) -> list[Crew]:
-    """With one worker, and with as many as there are cores; two at least. Raises: RuntimeError."""
-    many = max(2, len(os.sched_getaffinity(0)))
-    found = []
+    """One worker, and more of them. Raises: RuntimeError, also if this machine lets nobody share out its cores."""
+    found: list[Crew] = []
     for leg in wanted:
-        for workers in (1, many):
+        single = None
+        for workers in WORKERS:
             progress(f"{leg.name}, {workers} workers")
-            found.append(_crew(leg, workers, seconds))
+            rate, cpu, failed = _crew(leg, workers, seconds)
+            single = single or rate
+            found.append(Crew(leg, workers, rate, rate / single, cpu, failed))
     return found
 
 
-def _crew(leg: Leg, workers: int, seconds: int) -> Crew:
+def _crew(leg: Leg, workers: int, seconds: int) -> tuple[float, float, int]:
+    """The rate, the processor time for each conversation, and how many failed."""
     with tempfile.TemporaryDirectory(prefix="xpb-") as name, ExitStack() as stack:
         directory = Path(name)
         config = written(leg.config, directory)
         data = directory / "conversation.json"
         data.write_text(conversation(request_body(), buffered=False))
-        pid = stack.enter_context(serving(leg, directory, config, workers=workers)) or 0
+        parent = stack.enter_context(serving(leg, directory, config, workers=workers)) or 0
         sockets = [directory / f"extproc-{index}.sock" for index in range(workers)]
         sockets = sockets if workers > 1 else [directory / "extproc.sock"]
         for socket in sockets:
-            await_serving(socket, pid, PATIENCE)
+            await_serving(socket, parent, PATIENCE)
             converse(socket, data)
             ghz.many(socket, data, WARM_UP)
-        before = cpu_seconds(pid)
+        stack.enter_context(held([pid for pid in tree(parent) if pid != parent] or [parent], PART))
+        before = cpu_seconds(parent)
         with ThreadPoolExecutor(workers) as pool:
             loads = list(pool.map(lambda socket: ghz.closed(socket, data, seconds=seconds), sockets))
         requests = sum(load.requests for load in loads)
-        cpu = (cpu_seconds(pid) - before) * 1e6 / max(1, requests)
-        return Crew(leg, workers, sum(load.rate for load in loads), cpu, sum(load.failed for load in loads))
+        cpu = (cpu_seconds(parent) - before) * 1e6 / max(1, requests)
+        return sum(load.rate for load in loads), cpu, sum(load.failed for load in loads)
