@@ -18,7 +18,7 @@ import structlog
 
 from extproc.compose import listeners
 from extproc.envoy.inner import where
-from extproc.envoy.keep import DRAINED
+from extproc.envoy.keep import DRAIN, DRAINED
 from extproc.envoy.probe import accepts
 from extproc.envoy.python import ADMIN, CONFIG, CONTROL, INPROCESS, WORKER, WORKERS
 from extproc.errors import ConfigError, Refused
@@ -105,12 +105,14 @@ class Process:
         log.info("serving", gateway=self.loaded.resolved.gateway, listen=[listener.address for listener in own])
 
     async def _told(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """The parent wants an end: let what is open end before it comes. Or somebody wants the configuration read."""
-        with suppress(ConnectionError):
-            said = await reader.readline()
-            if said == RELOAD:  # where there is a parent, it reads for all its workers: this one is not to drain
+        """The parent wants an end: let what is open end before it comes. Or somebody wants the configuration read. Whatever is
+        said else changes nothing: a word that was misspelt ends no gateway.
+        """
+        with suppress(ConnectionError, ValueError):  # ValueError: a line without an end
+            said = (await reader.readline()).strip()
+            if said == RELOAD.strip():  # where there is a parent, it reads for all its workers
                 self._read_now()
-            elif said:
+            elif said == DRAIN.strip():
                 await self._drain()
                 writer.write(DRAINED)
                 await writer.drain()

@@ -16,7 +16,7 @@ from extproc.admin import Admin, Workers
 from extproc.compose import CATALOG, listeners
 from extproc.envoy.binary import command, find_envoy
 from extproc.envoy.bootstrap import text
-from extproc.envoy.gateway import check_free
+from extproc.envoy.gateway import check_free, check_places
 from extproc.envoy.inner import secrets, server, where
 from extproc.envoy.inprocess import inprocess
 from extproc.envoy.keep import Keeper
@@ -92,13 +92,14 @@ async def run(plan: Plan, loaded: Loaded, announce: Callable[[], None]) -> int:
     Raises:
         ConfigError: its addresses cannot be had, or the plan cannot be served, or there is no Envoy, or no Python for it.
     """
-    check_free(plan.admin, "envoy.admin")
-    check_free(plan.listen, "envoy.listen")
+    check_places(plan)
     waiting: set[asyncio.Task[None]] = set()
 
     def changed(ready: int) -> None:
         if ready:
-            waiting.add(asyncio.create_task(_announced(plan.admin, announce)))
+            task = asyncio.create_task(_announced(plan.admin, announce))
+            waiting.add(task)
+            task.add_done_callback(waiting.discard)
 
     with _folder() as folder:
         host = Host(inprocess(plan), inside(loaded.source.path), None)

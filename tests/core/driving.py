@@ -99,9 +99,9 @@ def state(*headers: tuple[str, bytes], proof: Iterable[str] = (), response: Resp
     return State(arrived, shown, response, proof=hidden)
 
 
-def turn(clock: Clock | None = None, budget: float = 1.0, guard: Any = lambda _: None) -> Turn:
+def turn(clock: Clock | None = None, budget: float = 1.0, accept: Any = lambda _: None) -> Turn:
     pace = (clock or Clock()).pace()
-    return Turn(pace, pace.now() + budget, guard, lambda *_: None, Journal())
+    return Turn(pace, pace.now() + budget, accept, lambda *_: None, Journal())
 
 
 def run(

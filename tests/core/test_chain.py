@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.core.chain import BITE, LONG, SLICE, Chain
+from extproc.core.chain import Chain
 from extproc.core.exchange import Exchange
 from extproc.core.headers import Headers
 from extproc.core.link import Degraded, Link, Scope
@@ -17,6 +17,7 @@ from extproc.core.peer import Peer
 from extproc.core.phase import Phase
 from extproc.core.secret import seal
 from extproc.core.verdict import FAILURES, Continue, Respond, Verdict, deny
+from extproc.core.whole import BITE, LONG, SLICE
 from extproc.errors import Cause, ExpressionError, Failure, Malformed, TimedOut, TooLarge, Unavailable, Unsupported
 from tests.core.driving import PEER, Authenticates, Clock, Says, Takes, authn, link, run, state, turn
 
@@ -342,7 +343,17 @@ def test_an_extension_has_its_own_timeout() -> None:
     clock = Clock()
     _, denial = run(free(link("a", slow(clock, 0.3), timeout=0.25)), at=turn(clock))
     assert denial is not None
-    assert denial.respond.status == 504
+    assert (denial.respond.status, denial.respond.reason) == (504, "a: no verdict within 0.25 s")
+
+
+def test_one_that_the_others_left_no_time_is_not_said_to_be_slow_itself() -> None:
+    clock = Clock()
+    _, denial = run(
+        free(link("a", slow(clock, 0.9), timeout=9), link("b", slow(clock, 0.2), priority=1, timeout=0.25)),
+        at=turn(clock),
+    )
+    assert denial is not None
+    assert denial.respond.reason == "b: no verdict in what was left of the budget"
 
 
 def test_the_changes_of_one_that_timed_out_are_undone() -> None:
@@ -485,6 +496,20 @@ def test_a_body_that_outgrows_the_gateways_buffers_is_too_large() -> None:
     assert run(chain, Phase.REQUEST_BODY, with_body(b"a" * (2 * 8 + 64 * 1024 - 1)))[1] is None
 
 
+def test_a_transformer_may_take_back_what_decide_set() -> None:
+    class Pending(Upper):
+        async def decide(self, phase: Phase, exchange: Exchange) -> Verdict:
+            return Continue(
+                set_headers={"x-scan": "pending", "x-kept": "1"}, set_query={"Scan": "pending", "kept": "1"}
+            )
+
+    done = Pending(Continue(remove_headers=["x-scan"], remove_query=["scan", "q"]))
+    final, denial = run(free(link("up", done, Phase.REQUEST_BODY)), Phase.REQUEST_BODY, with_body(b"x"))
+    assert denial is None
+    assert list(final.request.headers) == [("x-kept", b"1")]
+    assert final.request.query == "kept=1"
+
+
 def test_a_transformer_may_deny_at_the_end() -> None:
     chain = free(link("up", Upper(deny("pii_blocked")), Phase.REQUEST_BODY))
     assert run(chain, Phase.REQUEST_BODY, with_body(b"x"))[1].respond.code == "pii_blocked"
@@ -548,14 +573,14 @@ def test_the_engine_has_the_last_word_after_each_link() -> None:
     chain = free(
         link("a", takes), link("b", Says(Continue(set_headers={"x": "1"})), priority=1), link("c", later, priority=2)
     )
-    guard = lambda s: deny("backend_mismatch") if "x" in s.request.headers else None  # noqa: E731
-    _, denial = run(chain, at=turn(guard=guard))
+    accept = lambda s: deny("backend_mismatch") if "x" in s.request.headers else None  # noqa: E731
+    _, denial = run(chain, at=turn(accept=accept))
     assert denial is not None
     assert (denial.extension, later.seen, takes.returned) == ("b", [], ["receipt"])
 
 
 def test_what_an_extension_took_is_given_back_when_the_engine_denies_it_itself() -> None:
     takes = Takes()
-    _, denial = run(free(link("a", takes)), at=turn(guard=lambda _: deny("backend_mismatch")))
+    _, denial = run(free(link("a", takes)), at=turn(accept=lambda _: deny("backend_mismatch")))
     assert denial is not None
     assert takes.returned == ["receipt"]

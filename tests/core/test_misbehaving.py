@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from extproc.core.chain import BITE, Chain
+from extproc.core.chain import Chain
 from extproc.core.event import BodyMode
 from extproc.core.exchange import Exchange
 from extproc.core.filter import EndOfBody, Reading
 from extproc.core.phase import Phase
 from extproc.core.verdict import Continue, Verdict, deny
+from extproc.core.whole import BITE
 from extproc.errors import Cause, Malformed
 from extproc.testing import (
     Clock,
@@ -26,7 +27,7 @@ from extproc.testing import (
     response_trailers,
 )
 from tests.core.driving import link
-from tests.core.test_stream import OPEN, SSE, Lines, Settles, Streams, answering, joined, talk
+from tests.core.streaming import OPEN, SSE, Lines, Settles, Streams, answering, joined, talk
 
 NOT_EXCEPTIONS = (asyncio.CancelledError(), SystemExit(1), KeyboardInterrupt(), GeneratorExit())
 
@@ -96,8 +97,8 @@ class Undecided(Streams):
         return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
 
 
-@pytest.mark.parametrize("later", [Reading.STREAM, Reading.WHOLE, "garbage", None])
-def test_one_that_wants_more_than_it_said_is_a_defect(later: object) -> None:
+@pytest.mark.parametrize("later", [Reading.NOTHING, Reading.STREAM, Reading.WHOLE, "garbage", None])
+def test_one_that_works_on_more_than_it_said_is_a_defect(later: object) -> None:
     """Envoy does not take from us what it was told that nobody changes: the work would be lost without a word."""
     begun = talk(answering(Undecided(Reading.WATCH, Reading.WATCH, later)))
     assert begun.stream(response(200, SSE)) == [immediate(500, "policy_error")]

@@ -380,6 +380,22 @@ def test_a_response_that_never_has_a_body_gets_none(method: str, status: int) ->
     assert play(chain, headers(method="GET", end=True), response(200, end=True))[1] == go_on(b"smuggled")
 
 
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
+def test_a_response_that_never_has_a_body_may_say_late_that_it_has_ended(method: str, status: int) -> None:
+    """With HTTP/2 by an empty piece. Envoy would write what stood in its place behind the head."""
+    talk = Conversation(free(link("b", rewrites(b"smuggled"), Phase.RESPONSE_BODY)))
+    talk.say(headers(method=method, end=True))
+    first, second = talk.say(response(status)), talk.say(response_body(b""))
+    assert (first, second) == (go_on(), go_on())
+    assert first.outcome.modes is None
+    assert first.outcome.metadata["decisions"] == {"b/response-body": "continue"}
+
+
+def test_what_comes_where_there_is_never_a_body_is_refused() -> None:
+    with pytest.raises(ProtocolError):
+        play(free(link("b", Says(), Phase.RESPONSE_BODY)), headers(end=True), response(204), response_body(b"x"))
+
+
 # Ceilings
 
 

@@ -1,32 +1,24 @@
-"""One try of an exchange as a conversation: who may open it, what it finds of the tries before, what leaves."""
+"""One try of an exchange as a conversation: who may open it, what runs in it, what it is told."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
-from urllib.parse import quote
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extproc.adapters.passport import SealedPassports
-from extproc.core.admission import Admission
 from extproc.core.chain import Chain
-from extproc.core.engine import Engine, Selection
-from extproc.core.event import BodyMode, Event, Modes, Record
+from extproc.core.event import BodyMode, Event, Modes
 from extproc.core.exchange import Exchange
 from extproc.core.link import Link
-from extproc.core.message import Request, read_request
-from extproc.core.passport import Attempt, Papers, Places
-from extproc.core.peer import Backend, Route
+from extproc.core.peer import Backend
 from extproc.core.phase import Phase
-from extproc.core.secret import seal, unseal
+from extproc.core.secret import seal
 from extproc.core.session import Session
 from extproc.core.upstream import UpstreamSession, begin
 from extproc.core.verdict import Continue, Verdict, deny
-from extproc.errors import Cause, ProtocolError, TooLarge, Unavailable
+from extproc.errors import Cause, ProtocolError, Unavailable
 from extproc.testing import (
-    Answer,
     Immediate,
     body,
     go_on,
@@ -38,86 +30,23 @@ from extproc.testing import (
     trailers,
 )
 from extproc.testing.answer import answer
-from extproc.testing.conversation import FixedPolicy, pace, run
-from extproc.testing.outside import Clock, compiled
-from extproc.wire.codec import mask
+from extproc.testing.conversation import run
+from extproc.testing.outside import compiled
 from tests.core.driving import PEER, Says, authn, link
-
-BACKEND = Backend("egress", "openai", "api.openai.com", 443, frozenset({"egress/openai"}))
-OTHER = Backend("egress", "other", "other.test", 443, frozenset({"egress/other"}))
-ROUTE = Route("egress", "chat")
-AT = {"xds.cluster_name": "egress/openai"}
-KEY = b"sk-canary"
-CONNECT, REQUEST, RESPONSE = Phase.CONNECT, Phase.BACKEND_REQUEST, Phase.BACKEND_RESPONSE
-
-
-def injects(value: bytes = KEY, name: str = "authorization") -> Says:
-    return Says(lambda phase, _: Continue() if phase.is_response else Continue(set_headers={name: seal(value)}))
-
-
-def in_query(value: bytes = KEY) -> Says:
-    return Says(Continue(set_query={"key": seal(value)}))
-
-
-@dataclass
-class Gate:
-    """An engine, and what it tells. `chains` are those of each Backend; `left` is where tries of it put credentials."""
-
-    chains: dict[Backend, Chain]
-    left: Places = field(default_factory=Places)
-    records: list[Record] = field(default_factory=list)
-    clock: Clock = field(default_factory=Clock)
-    key: bytes = bytes(32)
-    gateway: str = "egress/egress"
-
-    def attempt(self, route: Route | None, backend: str) -> Attempt | None:
-        found = next((one for one in self.chains if str(one) == backend), None)
-        return Attempt(self.chains[found], found, self.left) if found and route == ROUTE else None
-
-    @property
-    def passports(self) -> SealedPassports:
-        return SealedPassports(self.gateway, self.key, self.clock)
-
-    def engine(self, selection: Selection | None = None) -> Engine:
-        chosen = selection or Selection(next(iter(self.chains.values())), ROUTE, BACKEND, self.names)
-        policy = FixedPolicy(chosen, self.gateway)
-        return Engine(policy, pace(self.clock), Admission(), mask, self.records.append, self.passports, self)
-
-    @property
-    def names(self) -> frozenset[str]:
-        return frozenset(map(str, self.chains))
-
-    def papers(self, **changes: Any) -> Papers:
-        arrived = read_request(headers(x_team="a").fields)
-        assert isinstance(arrived, Request)
-        return replace(Papers(ROUTE, self.names, PEER, arrived, "192.0.2.1:1", "request-1"), **changes)
-
-    def token(self, **changes: Any) -> str:
-        return self.passports.issue(self.papers(**changes))
-
-    def session(self, backend: Backend = BACKEND) -> UpstreamSession:
-        return UpstreamSession(self.engine(), backend=str(backend))
-
-    def try_(self, *events: Event, token: str | None = None, backend: Backend = BACKEND) -> list[Answer]:
-        """The answers to one try; its first event gets the token and the cluster unless it has them."""
-        session = self.session(backend)
-        first = replace(events[0], passport=self.token() if token is None else token)
-        cluster = min(backend.clusters, default="")
-        first = replace(first, attributes=first.attributes or {"xds.cluster_name": cluster})
-        try:
-            return [answer(outcome) for event in (first, *events[1:]) for outcome in run(session.step(event))]
-        finally:
-            session.close()
-
-
-def gate(*links: Link, left: Places | None = None) -> Gate:
-    return Gate({BACKEND: Chain((authn(), *links))}, left or Places())
-
-
-def asked(session: UpstreamSession, event: Event) -> Answer:
-    (outcome,) = run(session.step(event))
-    return answer(outcome)
-
+from tests.core.tries import (
+    AT,
+    BACKEND,
+    CONNECT,
+    KEY,
+    OTHER,
+    REQUEST,
+    RESPONSE,
+    ROUTE,
+    Gate,
+    asked,
+    gate,
+    injects,
+)
 
 # Who may open it
 
@@ -410,6 +339,21 @@ def test_what_a_try_took_is_settled_when_it_is_over() -> None:
     assert found.records[0].reports == {"a": {"settled": 1}}
 
 
+def test_a_try_that_nobody_waits_for_any_more_is_settled_and_told() -> None:
+    class Gone(BaseException):
+        """As a cancellation."""
+
+    def leaves(*_: object) -> Verdict:
+        raise Gone
+
+    settles = Settles()
+    found = gate(link("a", settles, CONNECT), link("b", settles, REQUEST), link("c", Says(leaves), REQUEST, priority=1))
+    with pytest.raises(Gone):
+        found.try_(headers())
+    assert settles.settled == [("taken", False)] * 2
+    assert [decision.extension for decision in found.records[0].decisions] == ["a", "b"]
+
+
 # Which answers are wanted
 
 
@@ -440,178 +384,6 @@ def test_what_an_answer_echoes_is_masked_before_anybody_sees_it() -> None:
 
 def test_trailers_of_a_request_have_been_judged() -> None:
     assert gate().try_(headers(), trailers({"x-checksum": "1"})) == [go_on(), go_on()]
-
-
-# What tries leave for each other
-
-HEADER, QUERY = Places(frozenset({"authorization"})), Places(query=frozenset({"key"}))
-
-
-def test_each_try_has_its_own_credential() -> None:
-    """What the first try set is there at the second, in clear; and what an extension sees of it is nothing."""
-    found = gate(link("inject", injects(b"fresh"), REQUEST), left=HEADER)
-    seen = Says()
-    found.chains[BACKEND] = Chain((authn(), link("see", seen, CONNECT), *found.chains[BACKEND].links))
-    assert found.try_(headers(authorization="Bearer stale")) == [go_on(set={"authorization": "***"})]
-    assert "authorization" not in seen.seen[0][1].request.headers
-
-
-def test_a_query_parameter_is_not_doubled() -> None:
-    found = gate(link("inject", in_query(b"fresh"), REQUEST), left=QUERY)
-    for path in ("/v1?a=b", "/v1?a=b&key=stale", "/v1?key=stale&a=b", "/v1?a=b&KEY=stale", "/v1?a=b&k%65y=stale"):
-        (answer_,) = found.try_(headers(path=path))
-        assert answer_ == go_on(path="/v1?a=b&key=***"), path
-
-
-def test_the_credential_of_another_backend_is_removed() -> None:
-    """Even where the next one gets none: it carries the filter for just that."""
-    found = Gate({BACKEND: Chain((authn(), link("inject", injects(), REQUEST))), OTHER: Chain((authn(),))})
-    found.left = Places(frozenset({"authorization"}), frozenset({"key"}))
-    assert found.try_(headers(authorization="Bearer sk", path="/?key=sk&a=b"), backend=OTHER) == [
-        go_on(removed={"authorization"}, path="/?a=b")
-    ]
-
-
-def test_what_names_nothing_of_the_kind_stays_byte_for_byte() -> None:
-    found = gate(left=QUERY)
-    for path in ("/?a&&b", "/?", "/", "/?a=b;c=d", "/?turkey=1&keys=2"):
-        (answer_,) = found.try_(headers(path=path))
-        assert answer_ in (go_on(), go_on(path=path)), path
-
-
-def test_what_the_downstream_pass_set_stays_and_is_shown_to_nobody() -> None:
-    says = Says()
-    held = Places(frozenset({"authorization"}), frozenset({"key"}))
-    found = gate(link("see", says, REQUEST), left=held)
-    event = headers(authorization="Bearer sk-canary", path="/v1?a=b&key=sk%2Bcanary")
-    assert found.try_(event, token=found.token(held=held)) == [go_on()]
-    ((_, exchange),) = says.seen
-    assert exchange.request.headers.get("authorization") == "***"
-    assert (exchange.request.path, len(exchange.request.hidden_query)) == ("/v1?a=b", 1)
-    assert "canary" not in repr(exchange)
-
-
-def test_an_echo_of_what_the_downstream_pass_set_is_masked_before_anybody_sees_it() -> None:
-    """That pass masks it too, but it sees the answer later."""
-    says = Says()
-    held = Places(frozenset({"authorization"}), frozenset({"key"}))
-    found = gate(link("see", says, RESPONSE))
-    event = headers(authorization="Bearer sk-canary", path="/?key=in%2Bquery")
-    echo = response(200, x_a="Bearer sk-canary", x_b="sk-canary", x_c="/?key=in%2Bquery")
-    assert found.try_(event, echo, token=found.token(held=held))[1] == go_on(
-        set={"x-a": "***", "x-b": "***", "x-c": "/?key=***"}
-    )
-    assert says.seen[0][1].response is not None
-    assert says.seen[0][1].response.headers.get("x-b") == "***"
-
-
-def test_where_several_backends_are_possible_nothing_of_before_stays() -> None:
-    """What the downstream pass set may by now be another Backend's: nobody could tell."""
-    held = Places(frozenset({"authorization"}), frozenset({"key"}))
-    found = Gate({BACKEND: Chain((authn(),)), OTHER: Chain((authn(),))}, left=held)
-    token = found.token(held=held)
-    assert found.try_(headers(path="/?key=sk&a=b"), token=token, backend=OTHER) == [go_on(path="/?a=b")]
-    assert found.try_(headers(authorization="Bearer sk"), token=token, backend=OTHER) == [
-        go_on(removed={"authorization"})
-    ]
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from(["a", "key", "KEY", "k%65y", "x"]), st.binary(max_size=8)), max_size=5),
-    st.booleans(),
-)
-@settings(max_examples=150)
-def test_a_hidden_parameter_comes_back_as_it_was_when_the_query_changes(
-    pairs: list[tuple[str, bytes]], change: bool
-) -> None:
-    """Whatever else a query holds: nobody sees what is hidden, and it leaves with the same bytes."""
-    says = Says(Continue(set_query={"new": "1"}) if change else Continue())
-    found = gate(link("see", says, REQUEST))
-    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
-    session = found.session()
-    token = found.token(held=Places(query=frozenset({"key"})))
-    event = replace(headers(path=f"/?{query}", attributes=AT), passport=token)
-    (outcome,) = run(session.step(event))
-    ((_, exchange),) = says.seen
-    assert "key" not in exchange.request.path.casefold().replace("%65", "e")
-    hidden = [unseal(secret) for _, secret in exchange.request.hidden_query]
-    assert hidden == [value for name, value in pairs if name.casefold().replace("%65", "e") == "key"]
-    assert (outcome.path is not None) is change
-    if change:
-        assert [secret for _, secret in outcome.hidden_query] == [s for _, s in exchange.request.hidden_query]
-
-
-# The downstream pass
-
-
-def downstream(found: Gate, event: Event, selection: Selection | None = None) -> tuple[Answer, str]:
-    session = Session(found.engine(selection))
-    (outcome,) = run(session.step(replace(event, attributes=AT, configured=(BodyMode.BUFFERED, BodyMode.BUFFERED))))
-    session.close()
-    return answer(outcome), outcome.passport
-
-
-def test_the_two_passes_of_an_exchange() -> None:
-    seen = Says()
-    found = gate(link("see", seen, REQUEST), link("inject", injects(), Phase.REQUEST_HEADERS), left=HEADER)
-    wire = headers(
-        authorization="Bearer workload", cookie="c", proxy_authorization="p", x_team="a", x_extproc_pass="upstream"
-    )
-    _, token = downstream(found, wire)
-    papers = found.passports.read(token)
-    assert papers is not None
-    assert papers.peer == PEER
-    assert papers.arrived.headers.names() == {"x-team"}
-    assert papers.held == HEADER
-    assert found.try_(headers(authorization="Bearer sk-canary"), token=token) == [go_on()]
-    assert seen.seen[0][1].peer == PEER
-
-
-def test_a_query_parameter_of_the_downstream_pass_is_held() -> None:
-    found = gate(link("inject", in_query(), Phase.REQUEST_HEADERS))
-    _, token = downstream(found, headers(authorization="Bearer workload"))
-    papers = found.passports.read(token)
-    assert papers is not None
-    assert papers.held == QUERY
-
-
-@pytest.mark.parametrize("tries", [True, False])
-def test_a_token_is_made_where_a_try_needs_one(tries: bool) -> None:
-    found = gate()
-    selection = Selection(found.chains[BACKEND], ROUTE, BACKEND, found.names if tries else frozenset())
-    _, token = downstream(found, headers(authorization="Bearer workload"), selection)
-    assert bool(token) is tries
-
-
-def test_what_is_denied_has_no_token() -> None:
-    found = gate(link("a", Says(deny("forbidden")), Phase.REQUEST_HEADERS))
-    denied, token = downstream(found, headers(authorization="Bearer workload"))
-    assert (denied, token) == (immediate(403), "")
-
-
-def test_papers_too_large_for_a_token_are_refused() -> None:
-    class Small:
-        def issue(self, papers: Papers) -> str:
-            raise TooLarge("the headers are too large")
-
-        def read(self, token: str) -> Papers | None:
-            return None
-
-    found = gate()
-    session = Session(replace(found.engine(), passports=Small()))
-    event = replace(headers(authorization="Bearer workload"), attributes=AT, configured=(BodyMode.BUFFERED,) * 2)
-    (outcome,) = run(session.step(event))
-    assert answer(outcome) == immediate(400, "bad_request")
-
-
-def test_no_token_is_in_a_repr() -> None:
-    found = gate()
-    session = Session(found.engine())
-    event = replace(headers(authorization="Bearer workload"), attributes=AT, configured=(BodyMode.BUFFERED,) * 2)
-    (outcome,) = run(session.step(event))
-    assert outcome.passport
-    shown = repr(outcome) + repr(session) + repr(replace(event, passport=outcome.passport))
-    assert outcome.passport not in shown
 
 
 # Which pass a stream is of

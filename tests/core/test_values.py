@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from dataclasses import FrozenInstanceError, dataclass, field
+from typing import Any
 
 import pytest
 
@@ -14,39 +15,32 @@ from extproc.core.values import replace, swift
 from extproc.core.verdict import Continue
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
-    """As `Fast`, without anything of ours."""
+def value() -> Any:
+    """A class, made anew each time."""
 
-    first: int
-    second: str = "x"
-    many: list[int] = field(default_factory=list)
-    memory: dict[str, int] = field(default_factory=dict, init=False, compare=False)
-    double: int = field(init=False)
+    @dataclass(frozen=True, slots=True)
+    class Value:
+        first: int
+        second: str = "x"
+        many: list[int] = field(default_factory=list)
+        memory: dict[str, int] = field(default_factory=dict, init=False, compare=False)
+        double: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "double", 2 * self.first)
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "double", 2 * self.first)
+
+    return Value
 
 
-@swift
-@dataclass(frozen=True, slots=True)
-class Fast:
-    first: int
-    second: str = "x"
-    many: list[int] = field(default_factory=list)
-    memory: dict[str, int] = field(default_factory=dict, init=False, compare=False)
-    double: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "double", 2 * self.first)
+Plain, Fast = value(), swift(value())
 
 
 @pytest.mark.parametrize("given", [(1,), (1, "y"), (1, "y", [3])])
 def test_it_is_made_as_dataclasses_make_it(given: tuple[object, ...]) -> None:
-    plain, fast = Plain(*given), Fast(*given)  # type: ignore[arg-type]
+    plain, fast = Plain(*given), Fast(*given)
     assert dataclasses.asdict(plain) == dataclasses.asdict(fast)
-    assert repr(fast) == repr(plain).replace("Plain", "Fast")
-    assert fast == Fast(*given)  # type: ignore[arg-type]
+    assert repr(fast) == repr(plain)
+    assert fast == Fast(*given)
     assert inspect.signature(Fast) == inspect.signature(Plain)
 
 
@@ -54,9 +48,9 @@ def test_it_is_made_as_dataclasses_make_it(given: tuple[object, ...]) -> None:
 def test_it_is_made_anew_as_dataclasses_do_it(changes: dict[str, object]) -> None:
     plain, fast = Plain(1, "y", [2]), Fast(1, "y", [2])
     plain.memory["seen"] = fast.memory["seen"] = 1
-    assert dataclasses.asdict(replace(fast, **changes)) == dataclasses.asdict(dataclasses.replace(plain, **changes))  # type: ignore[arg-type]
+    assert dataclasses.asdict(replace(fast, **changes)) == dataclasses.asdict(dataclasses.replace(plain, **changes))
     assert fast == Fast(1, "y", [2])
-    assert replace(fast, **changes).memory is not fast.memory  # type: ignore[arg-type]
+    assert replace(fast, **changes).memory is not fast.memory
 
 
 def test_what_it_makes_for_itself_is_shared_with_nobody() -> None:
@@ -65,15 +59,15 @@ def test_what_it_makes_for_itself_is_shared_with_nobody() -> None:
 
 def test_it_is_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
-        Fast(1).first = 2  # type: ignore[misc]
+        Fast(1).first = 2
 
 
 @pytest.mark.parametrize("wrong", [{"third": 1}, {"double": 3}, {"memory": {}}])
 def test_what_is_no_field_to_hand_in_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(TypeError):
-        replace(Fast(1), **wrong)  # type: ignore[arg-type]
+        replace(Fast(1), **wrong)
     with pytest.raises(TypeError):
-        Fast(1, **wrong)  # type: ignore[arg-type]
+        Fast(1, **wrong)
 
 
 def test_what_cannot_be_made_so_is_told() -> None:

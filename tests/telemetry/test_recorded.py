@@ -12,7 +12,7 @@ from extproc.testing import body, chain, headers, response, response_body
 from extproc.testing.conversation import Conversation
 from extproc.testing.outside import Clock
 from tests.core.driving import Says, link
-from tests.core.test_upstream import AT, BACKEND, asked, gate
+from tests.core.tries import AT, BACKEND, asked, gate
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 NAMED = f"00-{TRACE}-{PARENT}-01"

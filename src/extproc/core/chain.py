@@ -1,29 +1,20 @@
 """The extensions of one exchange, in order; and what happens when one of them denies, fails, or takes too long."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from extproc.core.exchange import Exchange
-from extproc.core.filter import BodyFilter, BodyTransformer, EndOfBody, Reading
+from extproc.core.filter import Reading
 from extproc.core.journal import Journal
 from extproc.core.link import Link, Pace
 from extproc.core.phase import Phase
 from extproc.core.secret import Secret
 from extproc.core.state import State, check_headers, fold
-from extproc.core.values import replace
-from extproc.core.verdict import Continue, Respond, Verdict, answer_to, deny
+from extproc.core.verdict import Continue, Respond, answer_to, deny
+from extproc.core.whole import Deciding, deciding
 from extproc.errors import Cause, Defect, ExpressionError, Failure, TimedOut, TooLarge
-
-SLICE: Final = 64 * 1024
-LONG: Final = 0.005
-"""Body work between two pauses, in bytes and in seconds, whichever comes first: no body holds the event loop for long (DESIGN
-section 6).
-"""
-
-BITE: Final = 8 * 1024
-"""Bytes that a transformer is fed at once: those of a hostile body may be a hundred times the work of ordinary ones."""
 
 UNAUTHENTICATED: Final = deny("unauthenticated", "no peer was established", {"www-authenticate": "Bearer"})
 
@@ -39,14 +30,15 @@ class Denial:
 
 
 class Turn(NamedTuple):
-    """The work on one ext_proc message. `deadline` as `pace.now` tells; `guard` is what the engine itself has against the
-    state that an extension left, `settle` what it has against the one that a phase left.
+    """The work on one ext_proc message. `deadline` as `pace.now` tells; `accept` takes the state that an extension left, and
+    `complete` the one that a phase left, or says what the engine itself has against it. What was accepted is known, though the
+    phase may never end: a client can go away at any time.
     """
 
     pace: Pace
     deadline: float
-    guard: Callable[[State], Respond | None]
-    settle: Callable[[Phase, State], Denial | None]
+    accept: Callable[[State], Respond | None]
+    complete: Callable[[Phase, State], Denial | None]
     journal: Journal
 
     def left(self) -> float:
@@ -55,25 +47,6 @@ class Turn(NamedTuple):
         if left <= 0:
             raise TimedOut("the budget of this message is spent")
         return left
-
-
-@dataclass(slots=True)
-class Rests:
-    """When one who works on a body lets others run."""
-
-    pace: Pace
-    _done: int = 0
-    _since: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._since = self.pace.now()
-
-    async def after(self, size: int) -> None:
-        """So many bytes of work are done, and there is more to do."""
-        self._done += size
-        if self._done >= SLICE or self.pace.now() - self._since >= LONG:
-            await self.pace.pause()
-            self._done, self._since = 0, self.pace.now()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,31 +127,25 @@ class Chain:
             if self.needs_peer and self.lacks_peer(link, state):
                 result: State | Denial | None = Denial(UNAUTHENTICATED, link.name, phase)
             else:
-                result = await attempt(link, phase, state, turn, _deciding)
+                result = await attempt(link, phase, state, turn, deciding)
             if isinstance(result, State):
                 if link.compensating and not (phase.is_response and link.settling):  # what an answer costs is settled
                     taken.append((link, result.view(link)))
-                if result is not state and (refusal := turn.guard(result)):
+                if result is not state and (refusal := turn.accept(result)):
                     result = Denial(refusal, link.name, phase)
             if isinstance(result, Denial):
                 turn.journal.decided(link.name, phase, turn.pace.now() - started, result.respond.code, started)
-                await _give_back(taken, phase, turn.pace)
-                return state.forgetting(link.name for link, _ in taken), result
+                return await _undone(taken, phase, state, turn), result
             if result is not None:
                 turn.journal.decided(link.name, phase, turn.pace.now() - started, "continue", started)
                 state = result
-        if denial := turn.settle(phase, state):
-            await _give_back(taken, phase, turn.pace)
-            return state.forgetting(link.name for link, _ in taken), denial
+        if denial := turn.complete(phase, state):
+            return await _undone(taken, phase, state, turn), denial
         return state
 
 
-Deciding = Callable[[Link, Phase, Exchange, Pace], Awaitable[Verdict]]
-"""How an extension comes to its verdict."""
-
-
-async def attempt(link: Link, phase: Phase, state: State, turn: Turn, deciding: Deciding) -> State | Denial | None:
-    """What `link` makes of `state` by `deciding`, or its denial; None if it did not run, or failed and was passed over.
+async def attempt(link: Link, phase: Phase, state: State, turn: Turn, how: Deciding) -> State | Denial | None:
+    """What `link` makes of `state` by `how`, or its denial; None if it did not run, or failed and was passed over.
 
     Once the budget is spent every link left fails with a timeout, so the first that is not open for it denies.
     """
@@ -187,12 +154,13 @@ async def attempt(link: Link, phase: Phase, state: State, turn: Turn, deciding: 
         if link.when is not None and not _holds(link, state):
             return None
         seconds = min(link.timeout, turn.left())
-        verdict = await turn.pace.bounded(deciding(link, phase, state.view(link), turn.pace), seconds)
+        verdict = await turn.pace.bounded(how(link, phase, state.view(link), turn.pace), seconds)
         return judge(link, phase, state, verdict)
     except ExpressionError as error:
         return Denial(deny("policy_error", f"{link.name}: {error}"), link.name, phase, Cause.DEFECT)
     except TimeoutError:
-        failure: Failure = TimedOut(f"no verdict within {link.timeout:g} s")
+        within = f"within {link.timeout:g} s" if seconds == link.timeout else "in what was left of the budget"
+        failure: Failure = TimedOut(f"no verdict {within}")
     except Failure as error:
         failure = error
     except Exception as error:  # noqa: BLE001 - a filter may raise anything; its failOpen decides, and nothing passes unseen
@@ -215,67 +183,6 @@ def _holds(link: Link, state: State) -> bool:
     return value
 
 
-def _deciding(link: Link, phase: Phase, exchange: Exchange, pace: Pace) -> Awaitable[Verdict]:
-    if link.transforming and phase.has_body:
-        return _decide_and_transform(link, link.transforming, phase, exchange, pace)
-    return link.filter.decide(phase, exchange)
-
-
-async def _decide_and_transform(
-    link: Link, filter_: BodyFilter, phase: Phase, exchange: Exchange, pace: Pace
-) -> Verdict:
-    verdict = await link.filter.decide(phase, exchange)
-    if not isinstance(verdict, Continue):
-        return verdict
-    transformer = filter_.transformer(phase, exchange)
-    if transformer is None:
-        return verdict
-    body, last = await _transform(transformer, phase, exchange, pace)
-    watched = link.reading(phase, exchange) is Reading.WATCH
-    return _joined(verdict, None if watched else body, last)
-
-
-async def _transform(
-    transformer: BodyTransformer, phase: Phase, exchange: Exchange, pace: Pace
-) -> tuple[bytes, Verdict]:
-    """The whole body through `transformer`, in slices between which others run and the timeout can strike."""
-    message = exchange.response if phase.is_response else exchange.request
-    body = (message.body if message else None) or b""
-    done: list[bytes] = []
-    rests = Rests(pace)
-    try:
-        for start in range(0, len(body), BITE):
-            if start:
-                await rests.after(BITE)
-            done.append(transformer.feed(body[start : start + BITE]))
-            while getattr(transformer, "behind", False):
-                await rests.after(BITE)
-                done.append(transformer.feed(b""))
-    except EndOfBody as end:
-        return b"".join((*done, end.last)), transformer.conclude()
-    for rest in transformer.finish():
-        done.append(rest)
-        await rests.after(BITE)
-    return b"".join(done), transformer.conclude()
-
-
-def _joined(first: Continue, body: bytes | None, last: Verdict) -> Verdict:
-    """What `decide` and the transformer said, as one verdict."""
-    if not isinstance(last, Continue):
-        return last
-    return replace(
-        last,
-        set_headers={**first.set_headers, **last.set_headers},
-        remove_headers=(*first.remove_headers, *last.remove_headers),
-        set_query={**first.set_query, **last.set_query},
-        remove_query=(*first.remove_query, *last.remove_query),
-        facts=(*first.facts, *last.facts),
-        state=first.state if last.state is None else last.state,
-        report={**first.report, **last.report},
-        body=body,
-    )
-
-
 def judge(link: Link, phase: Phase, state: State, verdict: object) -> State | Denial:
     """What a verdict makes of `state`. Raises: Defect, if it is none or asks for what no filter may."""
     if isinstance(verdict, Continue):
@@ -291,12 +198,15 @@ def judge(link: Link, phase: Phase, state: State, verdict: object) -> State | De
     raise Defect(f"a {type(verdict).__name__} is no verdict")
 
 
-async def _give_back(taken: list[tuple[Link, Exchange]], phase: Phase, pace: Pace) -> None:
-    """Best effort, in reverse: the denial stands, whatever happens here."""
+async def _undone(taken: list[tuple[Link, Exchange]], phase: Phase, state: State, turn: Turn) -> State:
+    """`state` without what was taken in this phase: it is given back, in reverse. The denial stands, whatever happens here."""
     for link, exchange in reversed(taken):
+        state = state.forgetting(link.name)
+        turn.accept(state)  # nobody is asked to settle what he was asked to give back
         if link.compensating:
             with suppress(Exception):  # what cannot be given back stays taken: the safe side of a limit
-                await pace.bounded(link.compensating.give_back(phase, exchange), link.timeout)
+                await turn.pace.bounded(link.compensating.give_back(phase, exchange), link.timeout)
+    return state
 
 
 def defect(error: BaseException) -> Defect:

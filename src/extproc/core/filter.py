@@ -129,10 +129,14 @@ class Following(Filter, Protocol):
 
 @runtime_checkable
 class Compensating(Filter, Protocol):
-    """A filter that takes something which is given back when a later extension of the same phase denies."""
+    """A filter that takes something which is given back when a later extension of the same phase denies, or the engine. In a
+    phase of the answer one that settles too is left to that.
+    """
 
     async def give_back(self, phase: Phase, exchange: Exchange) -> None:
-        """Undo what `decide` took; `exchange.state` is what it left."""
+        """Undo what `decide` took; `exchange.state` is what it left. Nobody is asked when a client goes away in the middle of a
+        phase: whoever must know of each end settles.
+        """
         ...
 
 

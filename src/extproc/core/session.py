@@ -4,30 +4,25 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from extproc.core.chain import Denial, Turn
 from extproc.core.closing import UNREACHED
-from extproc.core.conversation import Answers, Conversation
+from extproc.core.conversation import Answers
 from extproc.core.engine import OURS
 from extproc.core.event import Event, Modes, Outcome
 from extproc.core.filter import Reading
 from extproc.core.headers import Headers
-from extproc.core.message import Message, Request, Response, read_request, read_response
+from extproc.core.judging import Judging
+from extproc.core.message import Message, Request, read_request, read_response
 from extproc.core.outcome import changed, modes_refused, rewritten
-from extproc.core.passport import papers_of
 from extproc.core.phase import FOLLOWERS, Direction, Part, Phase
-from extproc.core.publish import SHARED, published
-from extproc.core.record import metadata
-from extproc.core.release import misdirected
-from extproc.core.reroute import Choosing
 from extproc.core.state import State
 from extproc.core.stream import Broken, Pipe, opened
 from extproc.core.trailers import announced, trailing
 from extproc.core.values import replace
 from extproc.core.verdict import Respond, deny
-from extproc.core.wants import Wants, wants
-from extproc.errors import Cause, ExpressionError, ProtocolError, TooLarge
+from extproc.errors import Cause, ExpressionError, ProtocolError
 
 DETAILS: Final = "response.code_details"
 VIA_UPSTREAM: Final = "via_upstream"
@@ -61,22 +56,15 @@ class Half:
 
 
 @dataclass(slots=True)
-class Session(Conversation):
+class Session(Judging):
     """An exchange, seen by the gateway's own ext_proc filter."""
 
     _halves: dict[Direction, Half] = field(default_factory=lambda: {direction: Half() for direction in Direction})
-    _wants: Wants = field(default_factory=Wants)
     _local: bool = False
-    _peer: str | None = None
-    _tries: frozenset[str] = frozenset()
-    _passport: str = field(default="", repr=False)
-    _choosing: Choosing = field(default_factory=Choosing)
 
     def close(self) -> None:
         """The exchange is over: leave, settle, and tell."""
-        if self._peer is not None:
-            self.engine.admission.leave(self._peer)
-            self._peer = None
+        self._leave()
         if self._local:
             return
         for half in self._halves.values():
@@ -159,27 +147,35 @@ class Session(Conversation):
         return await self._headers(event, before)
 
     async def _headers(self, event: Event, before: Message) -> Outcome:
-        """The headers phase, and what can be done of the body phase before there is a body: all of it where the headers end
-        the stream, nothing where it is needed whole.
+        """The headers phase, and what can be done of the body phase before there is a body: all of it where there will be none,
+        nothing where it is needed whole.
         """
         direction, turn = event.direction, self._turn()
-        headers, body = PHASES[direction]
         promised = self._wants.response_body
-        denial = await self._phase(headers, turn) or self._look_ahead(direction)
+        denial = await self._phase(PHASES[direction][0], turn) or self._look_ahead(direction)
         reading = self._wants.of(direction)
-        if not denial and event.end and reading is not Reading.NOTHING:
-            self._put_body(direction, b"")
-            denial = await self._phase(body, turn)
-        elif not denial and reading in (Reading.WATCH, Reading.STREAM):
-            denial = await self._open(direction, turn)
+        if not denial and reading is not Reading.NOTHING:
+            bodiless = self._is_bodiless(before)
+            if event.end or bodiless:
+                denial = await self._no_body(direction, turn, bodiless=bodiless)
+            elif reading is not Reading.WHOLE:
+                denial = await self._open(direction, turn)
         if denial:
             return self._denied(event, denial)
-        self._let_go(direction, judged=event.end or reading is not Reading.WHOLE)
         if direction is Direction.REQUEST:
+            self._reached = event.end or reading is not Reading.WHOLE  # no more of it is held back
             return self._changed(event, before, self._wants.early_modes(ended=event.end), self._passport)
         unwanted = promised is Reading.NOTHING and not self._wants.response_trailers
-        modes = None if event.end or unwanted else self._wants.modes()
+        modes = None if event.end or unwanted or self._halves[direction].judged else self._wants.modes()
         return self._changed(event, before, modes)
+
+    async def _no_body(self, direction: Direction, turn: Turn, *, bodiless: bool) -> Denial | None:
+        """The body phase where no body will come. `bodiless`: there must be none, whatever extensions make of that."""
+        self._put_body(direction, b"")
+        denial = await self._phase(PHASES[direction][1], turn)
+        if bodiless:
+            self._put_body(direction, None)
+        return denial
 
     def _look_ahead(self, direction: Direction) -> Denial | None:
         """How much of the answer's body is needed, now that its headers are decided."""
@@ -201,11 +197,6 @@ class Session(Conversation):
             return pipe
         self._halves[direction].pipe = pipe
         return self._follow(self._choose_again(PHASES[direction][1], self._state))
-
-    def _let_go(self, direction: Direction, *, judged: bool) -> None:
-        """Once the whole of a request is judged, or as much as holds it back, it may reach an upstream."""
-        if direction is Direction.REQUEST and judged:
-            self._reached = True
 
     async def _body(self, event: Event) -> Answers:
         half = self._halves[event.direction]
@@ -231,10 +222,10 @@ class Session(Conversation):
         phase = PHASES[event.direction][1]
         if denial := await self._phase(phase, self._turn()):
             return self._denied(event, denial)
-        self._let_go(event.direction, judged=True)
         outcome = self._changed(event, before)
         if event.direction is Direction.REQUEST:  # an answer may take an hour: nobody holds the question for so long
-            self._state = replace(self._known(), request=replace(self._known().request, body=None))
+            state = self._known()
+            self._state, self._reached = replace(state, request=replace(state.request, body=None)), True
         return outcome
 
     async def _piece(self, event: Event, pipe: Pipe) -> Answers:
@@ -289,92 +280,21 @@ class Session(Conversation):
         last = replace(last, metadata=self._news())
         return (Outcome(event.direction, Part.BODY, body=rest, end=False), last) if rest else (last,)
 
-    async def _phase(self, phase: Phase, turn: Turn) -> Denial | None:
-        return self._follow(await self._run(phase, turn))
-
-    def _follow(self, denial: Denial | None) -> Denial | None:
-        """From here on the exchange is one of the route that was chosen anew, if one was."""
-        found = self._choosing.take()
-        if found and not denial:
-            self._state = replace(self._known(), route=found.route, backend=found.backend, cluster="", _variables={})
-            self._chain = found.chain
-        return denial
-
-    def _turn(self) -> Turn:
-        pace = self.engine.pace
-        return Turn(pace, pace.now() + self.engine.policy.budget, self._guard, self._prepare, self._journal)
-
-    def _guard(self, state: State) -> Respond | None:
-        """No credential leaves for where it may not go, and a peer that is now known takes one of its places."""
-        if refusal := misdirected(state):
-            return refusal
-        if state.peer is None or self._peer is not None:
-            return None
-        if not self.engine.admission.enter(state.peer.username):
-            return deny("rate_limited", "too many exchanges of one peer at once", {"retry-after": "1"})
-        self._peer = state.peer.username
-        return None
-
-    def _prepare(self, phase: Phase, state: State) -> Denial | None:
-        """After request-headers: what this exchange wants of the rest, and whether it can have it; and after each phase of a
-        request, where it goes.
-        """
-        if phase is Phase.REQUEST_HEADERS:
-            found = wants(self._chain, state, self._journal)
-            if isinstance(found, Denial):
-                return found
-            self._wants = found
-            if denial := self._issue(state):
-                return denial
-        return self._choose_again(phase, state)
-
-    def _choose_again(self, phase: Phase, state: State) -> Denial | None:
-        """After each phase of a request, where it goes."""
-        routing = self.engine.routing
-        if routing is None or phase.is_response:
-            return None
-        found = self._choosing.again(routing, state, self._chain)
-        if found is None:
-            return None
-        if isinstance(found, Respond):
-            return Denial(found, "", phase)
-        self._tries = found.tries
-        return self._issue(replace(state, route=found.route, backend=found.backend))
-
-    def _issue(self, state: State) -> Denial | None:
-        """What the upstream pass will need, if tries of this exchange have one."""
-        self._passport = ""
-        if not self._tries or self.engine.passports is None:
-            return None
-        try:
-            papers = papers_of(state, self._tries, self._request_id, self.engine.generation)
-            self._passport = self.engine.passports.issue(papers)
-        except TooLarge as error:
-            return Denial(deny("bad_request", str(error)), "", Phase.REQUEST_HEADERS)
-        return None
-
-    def _put_body(self, direction: Direction, body: bytes) -> Message:
+    def _put_body(self, direction: Direction, body: bytes | None) -> Message:
         """The message of `direction` as it is once its body has come."""
         self._halves[direction].judged = True
-        state = self._known()
-        if direction is Direction.REQUEST:
-            request = replace(state.request, body=body)
-            self._state = replace(state, request=request)
-            return request
-        if state.response is None:
-            raise ProtocolError("a response body before response headers")
-        response = replace(state.response, body=body)
-        self._state = replace(state, response=response)
-        return response
+        message = replace(self._message(direction), body=body)
+        if isinstance(message, Request):
+            self._state = replace(self._known(), request=message)
+        else:
+            self._state = replace(self._known(), response=message)
+        return message
 
     def _changed(self, event: Event, before: Message, modes: Modes | None = None, passport: str = "") -> Outcome:
-        after = self._message(event.direction)
-        if isinstance(after, Response) and event.part is Part.HEADERS and self._is_bodiless(after):
-            after = replace(after, body=None)
-        pipe = self._halves[event.direction].pipe
-        if pipe and pipe.rewrites:
+        after, half = self._message(event.direction), self._halves[event.direction]
+        if half.pipe and half.pipe.rewrites:
             after = replace(after, headers=rewritten(after.headers))
-        waits = event.part is Part.HEADERS and not event.end and self._wants.of(event.direction) is Reading.WHOLE
+        waits = not half.judged and event.part is Part.HEADERS and self._wants.of(event.direction) is Reading.WHOLE
         told = None if waits else self._news()  # nobody reads them before Envoy lets the message go
         reroute = self._choosing.tell()
         outcome = changed(
@@ -383,18 +303,16 @@ class Session(Conversation):
         )  # fmt: skip
         return self._refuse(event, outcome) if isinstance(outcome, Respond) else outcome
 
-    def _is_bodiless(self, response: Response) -> bool:
-        """Whether it never has a body (RFC 9112 section 6.3): bytes after it would begin the connection's next response."""
-        return self._known().request.method == "HEAD" or response.status < 200 or response.status in (204, 304)
+    def _is_bodiless(self, message: Message) -> bool:
+        """Whether it is an answer that never has a body (RFC 9112 section 6.3): Envoy would write bytes after it all the same,
+        and they would begin the connection's next answer. With HTTP/2 it may say later that it has ended.
+        """
+        if isinstance(message, Request):
+            return False
+        return self._known().request.method == "HEAD" or message.status in (204, 304) or message.status // 100 == 1
 
     def _phase_of(self, event: Event) -> Phase:
         return PHASES[event.direction][event.part is not Part.HEADERS]
-
-    def _metadata(self) -> dict[str, Any]:
-        found = metadata(self._state, self._denial, self._journal)
-        if self.engine.publishing and (beside := published(self.engine.publishing, self._state)):
-            found[SHARED] = beside
-        return found
 
     def _message(self, direction: Direction) -> Message:
         state = self._known()

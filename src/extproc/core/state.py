@@ -1,6 +1,6 @@
 """Everything the engine knows of one exchange, as a value: undoing an extension is dropping a value."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -78,10 +78,9 @@ class State:
     def variables(self, link: Link) -> "Variables":
         return Variables(self, with_peer=not link.pre_auth)
 
-    def forgetting(self, extensions: Iterable[str]) -> "State":
-        """Without what these extensions left for themselves: they have given back what it stood for."""
-        gone = frozenset(extensions)
-        return replace(self, states={k: v for k, v in self.states.items() if k not in gone}) if gone else self
+    def forgetting(self, extension: str) -> "State":
+        """Without what it left for itself: it gives back what that stood for."""
+        return replace(self, states={name: left for name, left in self.states.items() if name != extension})
 
     def reporting(self, extension: str, report: Mapping[str, int | str]) -> "State":
         """With `report` as the last that was told of `extension`. Raises: Defect, if it is none."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from extproc.core.chain import BITE, UNAUTHENTICATED, Chain, Denial, Rests, Turn, attempt, defect, judge
+from extproc.core.chain import UNAUTHENTICATED, Chain, Denial, Turn, attempt, defect, judge
 from extproc.core.exchange import Exchange
 from extproc.core.filter import BodyTransformer, EndOfBody, Reading
 from extproc.core.link import Link, Pace
@@ -12,6 +12,7 @@ from extproc.core.phase import Phase
 from extproc.core.state import State
 from extproc.core.values import replace
 from extproc.core.verdict import Continue, Verdict, answer_to
+from extproc.core.whole import BITE, Rests
 from extproc.errors import Cause, Defect, Failure, TimedOut
 
 
@@ -251,6 +252,8 @@ async def opened(chain: Chain, phase: Phase, state: State, turn: Turn, most: Rea
             result: State | Denial | None = Denial(UNAUTHENTICATED, link.name, phase)
         else:
             result = await attempt(link, phase, state, turn, partial(_open, made, most))
+            if isinstance(result, State) and (refusal := turn.accept(result)):
+                result = Denial(refusal, link.name, phase)
         took = turn.pace.now() - started
         if isinstance(result, Denial):
             turn.journal.decided(link.name, phase, took, result.respond.code, started)
@@ -282,8 +285,8 @@ async def _open(
     transformer = link.transforming.transformer(phase, exchange) if link.transforming else None
     if transformer is not None:
         reading = link.reading(phase, exchange)
-        if reading > most:
-            raise Defect("it wants more of the body than it said at first")
+        if reading > most or (reading is Reading.NOTHING and most is Reading.WATCH):
+            raise Defect("it works on more of the body than it said that it needs")
         made.append((transformer, reading))
     return verdict
 

@@ -154,7 +154,13 @@ class UpstreamSession(Conversation):
     def _turn(self) -> Turn:
         pace = self.engine.pace
         deadline = pace.now() + self.engine.policy.budget
-        return Turn(pace, deadline, misdirected, lambda _phase, _state: None, self._journal)
+        return Turn(pace, deadline, self._accept, lambda _phase, _state: None, self._journal)
+
+    def _accept(self, state: State) -> Respond | None:
+        """No credential leaves for where it may not go."""
+        refusal = misdirected(state)
+        self._state = self._state if refusal else state
+        return refusal
 
     def _changed(self, event: Event, before: Message, after: Message, modes: Modes | None = None) -> Outcome:
         outcome = changed(event, before, after, modes=modes, metadata=self._news(), request_id=self._request_id)
