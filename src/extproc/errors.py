@@ -83,7 +83,8 @@ class Place:
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
         parts = [where, f"document {self.document}" if self.document else "", self.field]
-        return ": ".join(part for part in parts if part)
+        told = ": ".join(part for part in parts if part)
+        return told.encode(errors="backslashreplace").decode()  # a file's name may be no text
 
 
 class ConfigError(ExtprocError):

@@ -66,6 +66,16 @@ def test_a_refused_configuration_is_told_with_its_place(extproc: Run, quickstart
         assert "redactionStyle" in ran.err
 
 
+def test_what_is_wrong_writes_nothing_else_into_a_terminal(extproc: Run, tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[2J\nerror: forged.yaml").write_text("kind: x")
+    ran = extproc("check", "--config", tmp_path)
+    assert ran.code == 2
+    assert (
+        ran.err
+        == f"error: {tmp_path}/a?[2J?error: forged.yaml:1: document 1: apiVersion: this field is required, and is text\n"
+    )
+
+
 def test_check_ends_with_1_if_something_is_degraded(extproc: Run, quickstart: Path) -> None:
     file = edited(quickstart, "type: PIIDetector:v1", "type: acme.example.com/PIIDetector:v1")
     ran = extproc("check", "--config", file)

@@ -49,6 +49,7 @@ ROUTES = (
         rule("other", path=path("/v2"), queryParams=[{"name": "m", "value": "1"}]),
         rule("stub", path=path("/v2")),
         rule("other", path=path("/v3"), headers=[{"name": "X-Mark", "value": "yes"}]),
+        rule("other", path=path("/v4"), headers=[{"name": "X-Mark", "value": "jå"}]),
     ),
     route("wild", ["*.wild.test"], rule("other")),
     route("deep", ["*.a.wild.test", "a.wild.test"], rule("stub")),
@@ -83,6 +84,14 @@ def test_the_engine_and_envoy_choose_the_same(gate: Gateway, stub: Stub) -> None
         else:
             assert (answer.status, answer.code) == (403, "no_backend"), (host, target, method, mark)
             assert len(stub.recorder.requests) == before
+
+
+def test_a_header_beyond_ascii_is_compared_as_its_bytes(gate: Gateway, stub: Stub) -> None:
+    wanted, other = (
+        gate.get("/v4", host="api.test", headers=[("x-mark", "jå".encode(code))]) for code in ("utf-8", "latin-1")
+    )
+    assert (wanted.status, other.status, other.code) == (200, 403, "no_backend")
+    assert [one.values("host") for one in stub.received("/v4")] == [[f"127.0.0.1:{stub.port}"]]
 
 
 @pytest.mark.parametrize("http2", [False, True])

@@ -56,12 +56,20 @@ def test_a_policy_of_another_namespace_attaches_to_nothing(fed: tuple[Gateway, b
 
 CEL_BOMB = "[1, 2].all(a, [1, 2].all(b, [1, 2].all(c, true)))"
 OUT = {**INJECT, "config": {**INJECT["config"], "path": "../outside"}}
+ROUTER = {"name": "model", "type": "ModelRouter:v1", "phase": "request-body", "config": {"header": "authorization"}}
 NAMELESS = {**INJECT, "config": {**INJECT["config"], "source": "nobodys-keys"}}
+
+
+def theirs(*extensions: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """A Backend of another namespace."""
+    return {**backend(1, *extensions, **spec), "metadata": {"name": "theirs", "namespace": "other"}}
 
 
 @pytest.mark.parametrize(
     ("documents", "sentence"),
     [
+        ([policy(AUTHN), theirs(hostname="127.0.0.1")], "for Backends of the Gateway's namespace alone"),
+        ([policy(AUTHN), theirs(ROUTER, hostname="api.test", allowInternal=False)], "taken from all callers"),
         ([policy(AUTHN), backend(1, OVERRIDE)], "authenticator"),
         ([policy(AUTHN), backend(1, INJECT, allowInternal=False)], "allowInternal: true"),
         ([policy(AUTHN), backend(1, INJECT, hostname="169.254.169.254", allowInternal=False)], "allowInternal: true"),

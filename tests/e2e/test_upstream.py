@@ -147,7 +147,9 @@ def test_no_token_is_to_be_seen(gate: Gateway, upstream: Failing) -> None:
     assert gate.get("/seen").status == 200
     longest = max(len(value) for _, value in upstream.tries[0].headers)
     assert longest < 200
-    logs = gate.server.output + (gate.directory / "envoy.log").read_text()
+    log, number = gate.directory / "envoy.log", upstream.tries[0].values("x-request-id")[0]
+    wait_until(lambda: number in log.read_text())
+    logs = gate.server.output + log.read_text()
     assert "extproc.internal" not in logs
     assert not [word for word in logs.split('"') if len(word) > 500]
     metrics = httpx.get(f"http://{gate.admin_port}/metrics").text

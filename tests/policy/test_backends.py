@@ -44,6 +44,26 @@ def test_what_is_no_host_is_refused_even_if_internal_ones_are_allowed(tmp_path: 
     assert (errors[0].place.field, errors[0].place.line) == ("spec.fqdn.hostname", marked_line(*documents))
 
 
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        (backend("a", "127.0.0.1", "  allowInternal: true #!\n", namespace="team"), "spec.allowInternal"),
+        (
+            backend("a", "a.example", namespace="team", tls="{mode: MUTUAL, cert: /x.pem, key: /x.key}").replace(
+                "key}}", "key}} #!"
+            ),
+            "spec.fqdn.tls.cert",
+        ),
+    ],
+)
+def test_what_is_beside_the_gateway_is_its_own_namespaces(tmp_path: Path, document: str, field: str) -> None:
+    """Else who may write in one namespace reads the gateway's own ports, or calls with its certificate."""
+    documents = SETTINGS, AUTHN, document
+    (error,) = refused(tmp_path, *documents)
+    assert (error.reason, error.place.field, error.place.line) == ("NotPermitted", field, marked_line(*documents))
+    assert len(resolved(tmp_path, SETTINGS, AUTHN, document.replace("team", "egress")).by_host) == 1
+
+
 def test_upper_case_and_a_dot_are_the_same_host(tmp_path: Path) -> None:
     found = resolved(tmp_path, SETTINGS, AUTHN, backend("a", "API.OpenAI.com."))
     assert isinstance(found.select(request("api.openai.COM.:443"), ""), Selection)

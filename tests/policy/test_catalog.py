@@ -1,10 +1,11 @@
 """Other people's filters: named in the configuration, or installed."""
 
 from collections.abc import Callable
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, field_validator
 
 from extproc.core.exchange import Exchange
 from extproc.core.link import Degraded
@@ -95,9 +96,19 @@ def test_two_packages_for_one_type_are_refused(tmp_path: Path, monkeypatch: pyte
     assert resolved(tmp_path, named("tests.policy.samples:Base"), AUTHN + USE, BACKEND).findings == ()
 
 
-def test_what_is_not_installed_is_degraded(tmp_path: Path) -> None:
-    found = resolved(tmp_path, SETTINGS, AUTHN + USE, BACKEND)
-    assert isinstance(found.gateway_chain.links[1].filter, Degraded)
+def test_what_is_not_installed_is_degraded_and_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look reads all that is installed: with a thousand extensions that was five seconds."""
+    looks: list[str] = []
+
+    def look(group: str) -> EntryPoints:
+        looks.append(group)
+        return entry_points(group=group)
+
+    monkeypatch.setattr("extproc.policy.catalog.entry_points", look)
+    more = USE.replace("acme, ", "more, ").replace("Detector", "Other")
+    found = resolved(tmp_path, SETTINGS, AUTHN + USE + more, BACKEND)
+    assert [isinstance(link.filter, Degraded) for link in found.gateway_chain.links] == [False, True, True]
+    assert looks == ["extproc.filters"]
 
 
 class Lenient(Base):
@@ -132,6 +143,16 @@ class Wandering(Base):
     follow_ups = ("settle",)
 
 
+class Careless(Base):
+    class Config(Model):
+        name: str = Field(default="s3cret", validate_default=True)
+
+        @field_validator("name")
+        @classmethod
+        def _known(cls, name: str) -> str:
+            return {"": ""}[name]
+
+
 class Odd(Base):
     def __init__(self) -> None:
         super().__init__(None, None)  # type: ignore[arg-type]
@@ -158,12 +179,14 @@ def test_a_class_that_could_not_be_served_is_refused(tmp_path: Path, name: str, 
         ("Shouting", "its `reroutes` are no set of header names in lower case"),
         ("Wandering", "its `follow_ups` are no set of Phase"),
         ("Odd", "could not be built: TypeError in its constructor"),
+        ("Careless", "could not be built: KeyError in its constructor or its Config"),
     ],
 )
 def test_a_filter_that_could_not_run_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
     settings = named(f"tests.policy.test_catalog:{name}").replace(" #!", "")
     [error] = refused(tmp_path, settings, AUTHN + USE, BACKEND)
     assert (sentence in error.message, error.place.field) == (True, "spec.extensions[1].config"), error
+    assert "s3cret" not in error.message
 
 
 @pytest.mark.parametrize(

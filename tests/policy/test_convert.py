@@ -71,8 +71,7 @@ def test_name_type_and_raw_config_are_an_extension(tmp_path: Path) -> None:
     listed = (
         '  extensions:\n  - {name: b, type: "Body:v1", phase: request-body, priority: 5}\n'
         '  - {name: pii, type: "PIIDetector:v1", rawConfig: {redactionStyle: block}}\n'
-        '  - {name: few, type: "Limit:v2"}\n'
-    ).replace('  - {name: few, type: "Limit:v2"}\n', "")
+    )
     found = resolved(tmp_path, SETTINGS, AUTHN, backend("openai", "api.openai.com", listed))
     [chain] = [chain for _, served, chain in found.chains() if served]
     assert [(link.name, link.phase) for link in chain.links[1:]] == [
@@ -107,6 +106,7 @@ def test_what_is_wrong_in_raw_config_is_told_by_that_name(tmp_path: Path) -> Non
         ('name: x, type: "PIIDetector:v1", rawConfig: {}, phase: request-body', "with 'phase' write `config`"),
         ('name: x, type: "PIIDetector:v1", rawConfig: {}, failOpen: true', "with 'failOpen' write `config`"),
         ('name: x, type: "PIIDetector:v1", rawConfig: 5', "this must be a mapping"),
+        ('name: x, type: "PIIDetector:v1", rawConfig: null', "`rawConfig` is empty"),
         (
             'name: x, type: "Limit:v1", rawConfig: {}',
             "runs at request-headers, response-headers, and `rawConfig` does not",

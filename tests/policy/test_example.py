@@ -1,8 +1,6 @@
 """The example of the contract, word for word: it loads, and its chain is the documented one."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 
@@ -13,8 +11,8 @@ from extproc.errors import Refused
 from extproc.outside import Connected
 from extproc.policy.read import load
 from extproc.policy.resolve import resolve
-from extproc.ports import FilterContext
-from tests.policy.samples import Base, request
+from extproc_filters import FILTERS
+from tests.policy.samples import request
 
 CONFIG = """\
 apiVersion: egress.extproc.dev/v1alpha1
@@ -80,63 +78,11 @@ tokens:
 """
 
 
-class TokenReview(Base):
-    reads = frozenset({"authorization"})
-
-    class Config(Base.Config):
-        reviewer: dict[str, Any]
-        audiences: list[str]
-        allow: dict[str, list[str]]
-
-    def __init__(self, config: Any, context: FilterContext) -> None:
-        super().__init__(config, context)
-        context.outside.reviewer(config.reviewer, context.directory)
-
-
-class QoSController(Base):
-    class Config(Base.Config):
-        store: str
-        limits: list[dict[str, Any]]
-
-    def __init__(self, config: Any, context: FilterContext) -> None:
-        super().__init__(config, context)
-        context.outside.counters(config.store)
-
-
-class CredentialInjector(Base):
-    releases_credentials = True
-
-    class Config(Base.Config):
-        source: str
-        path: str
-        field: str
-        header: str
-        template: str
-
-    def __init__(self, config: Any, context: FilterContext) -> None:
-        super().__init__(config, context)
-        self.store = context.outside.secrets(config.source)
-
-
-class PIIDetector(Base):
-    phases: ClassVar[frozenset[Phase]] = frozenset({Phase.REQUEST_BODY})
-    max_body_bytes = 1048576
-
-    class Config(Base.Config):
-        redaction_style: str
-        max_body_bytes: int
-
-
-CATALOG: Mapping[str, type[Any]] = {
-    f"{kind.__name__}:v1": kind for kind in (TokenReview, QoSController, CredentialInjector, PIIDetector)
-}
-
-
 def test_the_example_of_the_contract(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
     (tmp_path / "tokens.yaml").write_text(TOKENS)
     (tmp_path / "secrets").mkdir()
-    found = resolve(load(tmp_path / "config.yaml"), CATALOG, Connected)
+    found = resolve(load(tmp_path / "config.yaml"), FILTERS, Connected)
     selection = found.select(request("api.openai.com", "/v1/chat/completions", "POST"), "egress/openai")
     assert isinstance(selection, Selection)
     names = {phase: [link.name for link in selection.chain.at(phase)] for phase in Phase}

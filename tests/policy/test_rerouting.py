@@ -7,7 +7,7 @@ import pytest
 from extproc.core.engine import Selection
 from extproc.core.verdict import Respond
 from extproc.policy.describe import needs
-from tests.policy.samples import BACKEND, SETTINGS, backend, policy, request, route, to
+from tests.policy.samples import AUTHN, BACKEND, SETTINGS, backend, policy, request, route, to
 from tests.policy.test_convert import refused, resolved
 
 PLAIN = SETTINGS.rstrip() + "\nauthentication: none\n"
@@ -45,6 +45,7 @@ def test_of_several_backends_nobody_knows_which(tmp_path: Path) -> None:
     assert (big.backend, str(big.route)) == (None, "egress/r")
 
 
+ELSE = f"  extensions: [{{{ROUTER}, config: {{header: x-else}}}}]\n"
 INJECT = 'name: key, type: "Inject:v1", phase: {}'
 BODY = 'name: b, type: "Body:v1", phase: request-body'
 
@@ -67,6 +68,10 @@ BODY = 'name: b, type: "Body:v1", phase: request-body'
         (
             (BACKEND, OTHER, route("r", "[api.test]", BY_MODEL.partition("\n")[2])),
             "NoDefaultRule", "add a rule without that match",
+        ),
+        (
+            (BACKEND, backend("mine", "mine.example", ELSE, namespace="team")),
+            "NotPermitted", "chooses routes by x-else, which would be taken from all callers of the Gateway",
         ),
     ],
 )  # fmt: skip
@@ -105,6 +110,13 @@ def test_credentials_of_each_try_are_no_matter(tmp_path: Path) -> None:
     extensions = f"  extensions: [{{{INJECT.format('backend-request')}}}]\n"
     found = resolved(tmp_path, UPSTREAM, backend("openai", "api.openai.com", extensions), OTHER, ROUTE, GATEWAY)
     assert found.upstream == {"egress/openai"}
+
+
+def test_nobody_is_known_by_what_routes_are_chosen_by(tmp_path: Path) -> None:
+    taken = policy("models", "Gateway/egress", f"{ROUTER}, config: {{header: Authorization}}")
+    [error] = refused(tmp_path, SETTINGS, AUTHN, BACKEND, taken)
+    assert "chooses routes by authorization, which the authenticator reads" in error.message
+    assert error.place.field == "spec.extensions[0].config"
 
 
 def test_where_the_route_stays_a_credential_may_be_set_at_once(tmp_path: Path) -> None:

@@ -150,6 +150,15 @@ REFUSALS = {
         "Invalid",
         "is listened on twice",
     ),
+    "a listener among the workers of another one": (
+        settings_with(
+            'workers: 3\nlisten: [{address: "127.0.0.1:9002", insecure: true}, {address: "127.0.0.1:9000", insecure: true}]'
+        ),
+        1,
+        "listen[1].address",
+        "Invalid",
+        "leave each worker a port of its own",
+    ),
     "workers without ports": (
         settings_with('workers: 4\nlisten: [{address: "127.0.0.1:65533", insecure: true}]'),
         1,
@@ -365,9 +374,7 @@ REFUSALS = {
     "a name twice in one list": (
         (
             SETTINGS,
-            at_gateway('name: authn, type: "Limit:v1", phase: request-headers').replace(
-                'authn, type: "A', 'authn, type: "A'
-            ),
+            at_gateway('name: authn, type: "Limit:v1", phase: request-headers'),
             BACKEND,
         ),
         2,
@@ -466,6 +473,17 @@ def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
         policy("p", "Backend/none", LIMIT),
     )
     assert [error.place.document for error in errors] == [2, 2, 3, 4]
+
+
+def test_more_is_attached_than_could_be_built_in_time(tmp_path: Path) -> None:
+    """A policy has each of its extensions at each of its targets."""
+    backends = [backend(f"b{number}", f"b{number}.example") for number in range(100)]
+    many = [f'name: x{number}, type: "Limit:v1", phase: request-headers' for number in range(101)]
+    targets = ", ".join(f"{{kind: Backend, name: b{number}}}" for number in range(100))
+    crowd = policy("p", "Backend/b0", *many).replace("{kind: Backend, name: b0}", targets)
+    (error,) = refused(tmp_path, SETTINGS, AUTHN, *backends, crowd)
+    assert "more than 10000 extensions are attached, each counted at each of its targets" in error.message
+    assert (error.place.document, error.place.field) == (103, "spec.extensions[0].name")
 
 
 def test_no_policy_is_fine_without_authentication(tmp_path: Path) -> None:

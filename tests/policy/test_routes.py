@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,19 +16,26 @@ from extproc.core.verdict import Respond
 from extproc.policy.describe import needs
 from extproc.policy.gateway_api import RouteMatch
 from extproc.policy.matching import Match, patterns
+from extproc.policy.read import load
+from extproc.policy.resolve import resolve
 from extproc.policy.resolved import Resolved
 from extproc.policy.routes import compile_match
+from extproc.ports import FilterContext
 from tests.policy.samples import (
     AUTHN,
+    CATALOG,
     SETTINGS,
+    Inject,
     backend,
     marked_line,
+    outside,
     policy,
     refused,
     request,
     resolved,
     route,
     to,
+    write,
 )
 
 A, B, C = (backend(name, f"{name}.example") for name in "abc")
@@ -394,6 +402,28 @@ def test_a_credential_of_each_try_beside_several_backends(tmp_path: Path) -> Non
     assert found.attempt(None, "egress/none") is None
 
 
+def test_what_is_taken_from_a_try_is_what_another_try_of_the_exchange_may_have_left(tmp_path: Path) -> None:
+    """Where somebody else's injector writes is no matter: else it could take any header from everybody."""
+    keys = UPSTREAM.replace("[egress/a]", "[egress/a, egress/b]")
+    policies = policy("p", "Backend/a", EACH_TRY), policy("q", "Backend/b", EACH_TRY)
+
+    class Elsewhere(Inject):
+        def __init__(self, config: Any, context: FilterContext) -> None:
+            super().__init__(config, context)
+            if context.scope == "Backend/egress/b":
+                self.sets_headers, self.sets_query = {"Content-Type"}, set()
+
+    catalog = {**CATALOG, "Inject:v1": Elsewhere}
+    documents = load(write(tmp_path, keys, AUTHN, A, B, *policies, route("r", "[x.example]", rule(to("a")))))
+    found = resolve(documents, catalog, outside)
+    attempts = [found.attempt(*key) for key in ((None, "egress/b"), (found.routes[0].route, "egress/a"))]
+    assert [one and one.left.headers for one in attempts] == [{"content-type"}, {"x-key"}]
+    documents = load(write(tmp_path, keys, AUTHN, A, B, *policies, SEVERAL))
+    found = resolve(documents, catalog, outside)
+    attempts = [found.attempt(found.routes[0].route, name) for name in ("egress/a", "egress/b")]
+    assert [one and one.left.headers for one in attempts] == [{"content-type", "x-key"}] * 2
+
+
 def test_without_the_upstream_pass_there_is_none(tmp_path: Path) -> None:
     found = resolved(tmp_path, SETTINGS + KEYS, AUTHN, A, B, policy("p", "Backend/a", EACH_TRY), SEVERAL)
     assert found.upstream == frozenset()
@@ -486,6 +516,9 @@ def test_header_matches() -> None:
     assert not match.holds(asked("/", "GET", ("x-team", b"a"), ("x-team", b"b")))
     assert not match.holds(asked("/", "GET", ("x-team", b"a,b"), ("x-team", b"c")))
     assert not match.holds(asked())
+    beyond = compile_match(RouteMatch.model_validate({"headers": [{"name": "X-Team", "value": "é"}]}))
+    assert beyond.holds(asked("/", "GET", ("x-team", "é".encode())))
+    assert not beyond.holds(asked("/", "GET", ("x-team", "é".encode("latin-1"))))
 
 
 NAMES = st.lists(st.sampled_from("ab"), min_size=1, max_size=4).map(".".join)

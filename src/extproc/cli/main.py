@@ -41,5 +41,6 @@ def main() -> None:
     except (Refused, ConfigError) as error:
         errors = error.errors if isinstance(error, Refused) else (error,)
         for each in errors:
-            sys.stderr.write(f"error: {each}\n")
+            shown = "".join(one if one.isprintable() else "?" for one in str(each))  # names of files may be anything
+            sys.stderr.write(f"error: {shown}\n")
         sys.exit(2)

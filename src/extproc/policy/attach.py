@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final
 
 from extproc.core.link import Scope
@@ -16,6 +17,9 @@ from extproc.policy.read import Document, Documents
 SCOPES: Final = {"Gateway": Scope.GATEWAY, "Backend": Scope.BACKEND, "HTTPRoute": Scope.ROUTE}
 KINDS: Final = {scope: kind for kind, scope in SCOPES.items()}
 GROUPS: Final = {"Gateway": GATEWAY_GROUP, "Backend": GROUP, "HTTPRoute": GATEWAY_GROUP}
+
+MOST: Final = 10_000
+"""Extensions at objects: each is built, and a reload has half a minute for all of them."""
 
 Age = tuple[bool, float, str, str]
 """What decides between two: the oldest first (those without a creationTimestamp last), then namespace/name, then kind."""
@@ -85,12 +89,22 @@ class Attaching:
 
     def collect(self) -> list[Attachment]:
         """Every extension at every object that this Gateway serves. What is wrong goes to `errors`."""
-        found = [attachment for backend in self.documents.backends for attachment in self._backend(backend)]
-        for policy in self.documents.policies:
-            found += self._policy(policy)
+        found = list(islice(self._all(), MOST + 1))
+        if len(found) > MOST:
+            message = (
+                f"more than {MOST} extensions are attached, each counted at each of its targets: this is one too many"
+            )
+            self.errors.add(message, found[-1].place("name"), "TooMany")
+            return []
         if not any(attachment.scope is Scope.GATEWAY for attachment in found):
             self._unguarded()
         return found
+
+    def _all(self) -> Iterator[Attachment]:
+        for backend in self.documents.backends:
+            yield from self._backend(backend)
+        for policy in self.documents.policies:
+            yield from self._policy(policy)
 
     def _unguarded(self) -> None:
         settings = self.documents.configuration

@@ -21,6 +21,7 @@ def read_backends(
         host = _host(document, errors)
         if host is None:
             continue
+        _check_reach(document, gateway_namespace, errors)
         name = str(document.model.metadata)
         owner = owners.setdefault(host, name)
         if owner != name:
@@ -55,6 +56,21 @@ def _host(document: Document[BackendDocument], errors: Errors) -> str | None:
         )
         return None
     return host
+
+
+def _check_reach(document: Document[BackendDocument], gateway_namespace: str, errors: Errors) -> None:
+    """What is around the gateway, and the keys beside it, are no other namespace's to name."""
+    spec = document.model.spec
+    if document.model.metadata.namespace == gateway_namespace:
+        return
+    if spec.allow_internal:
+        message = f"what is inside can be allowed for Backends of the Gateway's namespace alone: {gateway_namespace}"
+        errors.add(message, document.origin.place("spec", "allowInternal"), "NotPermitted")
+    if spec.fqdn.tls.mode == "MUTUAL":
+        message = (
+            f"a client certificate of the gateway is for Backends of the Gateway's namespace alone: {gateway_namespace}"
+        )
+        errors.add(message, document.origin.place("spec", "fqdn", "tls", "cert"), "NotPermitted")
 
 
 def _served(document: Document[BackendDocument], host: str, *, conflicted: bool) -> ServedBackend:

@@ -1,7 +1,7 @@
 """One attached extension becomes one link: its filter built, its `when` compiled, its place in the document kept."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from extproc.core.filter import Authenticator, Filter
 from extproc.core.link import Degraded, Link, Scope
 from extproc.core.phase import UPSTREAM_PHASES, Phase
-from extproc.errors import ConfigError, Place
+from extproc.errors import ConfigError, Place, Refused
 from extproc.policy.attach import Attachment
 from extproc.policy.catalog import Catalog, check_built
 from extproc.policy.documents import ExtProcConfiguration
@@ -76,6 +76,7 @@ class Builder:
             self._check_authenticator(attachment, when, guarded)
         link = self._link(attachment, built, when, pre_auth=authenticates or attachment.spec.pre_auth)
         self._check_places(attachment, link)
+        self._check_reach(attachment, link)
         if len(self.errors.found) > before:
             return None
         names = guarded.names | (when.names if when else frozenset())
@@ -106,20 +107,16 @@ class Builder:
         self.errors.add(message, attachment.place("phase"), "UnsupportedPhase")
 
     def _filter(self, attachment: Attachment, kind: type[Any], guarded: Guarded) -> Filter | None:
-        steps = attachment.within("config")
         try:
-            config = kind.Config.model_validate(attachment.spec.config)
-        except ValidationError as error:
-            self.errors.extend(config_errors(error, kind.Config, attachment.origin, steps))
-            return None
-        try:
-            built: Filter = kind(config, self._context(attachment, guarded))
+            built: Filter = kind(_config(attachment, kind), self._context(attachment, guarded))
             check_built(built, attachment.spec.type)
+        except Refused as refused:
+            self.errors.extend(refused.errors)
         except ConfigError as error:
             self.errors.add(error.message, _place(attachment, error.place), error.reason)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - other people's code; its text may hold what it was given
-            where = f"{attachment.spec.type} could not be built: {type(error).__name__} in its constructor"
-            self.errors.add(where, attachment.place("config"))
+            what = f"{attachment.spec.type} could not be built: {type(error).__name__} in its constructor or its Config"
+            self.errors.add(what, attachment.place("config"))
         else:
             return built
         return None
@@ -167,6 +164,18 @@ class Builder:
                 attachment.place("type"),
             )
 
+    def _check_reach(self, attachment: Attachment, link: Link) -> None:
+        """By which headers routes are chosen is the Gateway's affair: whoever calls loses them, whichever Backend it calls."""
+        ours = self.settings.gateway_namespace
+        if link.reroutes and attachment.namespace != ours:
+            self.errors.add(
+                f"{attachment.title} chooses routes by {', '.join(sorted(link.reroutes))}, which would be taken from all"
+                f" callers of the Gateway: that is for policies of the namespace {ours}. With `clearRouteCache: false` the"
+                " header only goes along",
+                attachment.place("config"),
+                "NotPermitted",
+            )
+
     @staticmethod
     def _link(attachment: Attachment, built: Filter, when: Expression | None, *, pre_auth: bool) -> Link:
         spec = attachment.spec
@@ -190,18 +199,16 @@ class Builder:
         reason = "PhaseNotServed"
         message = f"{attachment.title}: {unserved[0]} needs the upstream pass, which is off; {_consequence(attachment)}"
         self.findings.degraded(message, attachment.place("phase"), reason)
-        standing_in = Link(
-            name=link.name,
-            phase=Phase.REQUEST_HEADERS,
-            filter=Degraded(reason),
-            priority=LAST,
-            scope=link.scope,
-            covers=link.covers,
-            pre_auth=link.pre_auth,
-            timeout=link.timeout,
-            when=link.when,
-        )
+        standing_in = replace(link, phase=Phase.REQUEST_HEADERS, filter=Degraded(reason), priority=LAST)
         return Extension(attachment, standing_in, reason)
+
+
+def _config(attachment: Attachment, kind: type[Any]) -> Any:
+    """Raises: Refused, with each field that is wrong."""
+    try:
+        return kind.Config.model_validate(attachment.spec.config)
+    except ValidationError as error:
+        raise Refused(config_errors(error, kind.Config, attachment.origin, attachment.within("config"))) from error
 
 
 def _consequence(attachment: Attachment) -> str:
@@ -220,10 +227,9 @@ def _place(attachment: Attachment, place: Place) -> Place:
     return attachment.place(*steps)
 
 
-def by_scope(extensions: list[Extension]) -> Mapping[tuple[Scope, str], tuple[Extension, ...]]:
+def by_scope(extensions: list[Extension]) -> Mapping[tuple[Scope, str], Sequence[Extension]]:
     """The extensions of each object."""
-    found: dict[tuple[Scope, str], tuple[Extension, ...]] = {}
+    found: dict[tuple[Scope, str], list[Extension]] = {}
     for extension in extensions:
-        key = extension.attachment.scope, extension.attachment.target
-        found[key] = (*found.get(key, ()), extension)
+        found.setdefault((extension.attachment.scope, extension.attachment.target), []).append(extension)
     return found

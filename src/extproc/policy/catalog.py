@@ -1,7 +1,8 @@
 """Which class a type names: the built-in table, then `filters` of the configuration, then installed packages."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from inspect import iscoroutinefunction
@@ -47,11 +48,15 @@ class Catalog:
             near = get_close_matches(name, self._built_in, 1, 0.6)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(self._built_in))}"
             raise ConfigError(f"there is no type {name!r} in the catalog: {hint}", reason="UnknownType")
-        found = tuple(entry_points(group=ENTRY_POINTS, name=name))
-        if not found:
+        if name not in self._points:
             return None
-        self._kinds[name] = _installed(name, found)
+        self._kinds[name] = _installed(name, self._points[name])
         return self._kinds[name]
+
+    @cached_property
+    def _points(self) -> Mapping[str, Sequence[EntryPoint]]:
+        """Looked for when the first type needs it, and once: each look costs milliseconds."""
+        return _points()
 
 
 def _named(name: str, reference: str) -> type[Any]:
@@ -78,17 +83,22 @@ def _imported(reference: str, load: Callable[[], object]) -> object:
 
 def installed() -> Iterator[tuple[str, type[Any] | ConfigError]]:
     """Every type that other people's packages have here, in the order of their names: its class, or what is wrong with it."""
-    points: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=ENTRY_POINTS):
-        points.setdefault(point.name, []).append(point)
-    for name in sorted(points):
+    for name, found in sorted(_points().items()):
         try:
-            yield name, _installed(name, tuple(points[name]))
+            yield name, _installed(name, found)
         except ConfigError as error:
             yield name, error
 
 
-def _installed(name: str, found: tuple[EntryPoint, ...]) -> type[Any]:
+def _points() -> Mapping[str, Sequence[EntryPoint]]:
+    """What is installed here, by type."""
+    points: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        points.setdefault(point.name, []).append(point)
+    return points
+
+
+def _installed(name: str, found: Sequence[EntryPoint]) -> type[Any]:
     if not (match := KIND.fullmatch(name)) or not match["domain"]:
         raise ConfigError(f"{name!r} is no type of other people's: an entry point is called domain/Kind:version")
     references = sorted({point.value for point in found})

@@ -1,6 +1,6 @@
 """Chains, made once for each route and Backend and judged: who authenticates, in which order, and where credentials go."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from extproc.core.chain import Chain
@@ -23,7 +23,7 @@ class Chains:
     """Makes chains from the extensions of each object. What is wrong goes to `errors`, conflicts to `findings`."""
 
     settings: Document[ExtProcConfiguration]
-    extensions: Mapping[tuple[Scope, str], tuple[Extension, ...]]
+    extensions: Mapping[tuple[Scope, str], Sequence[Extension]]
     errors: Errors
     findings: Findings
     _merged: dict[Key, tuple[tuple[Extension, ...], Chain]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Chains:
 
     def _merge(self, found: list[Extension]) -> tuple[Extension, ...]:
         merged = merge(found)
-        self.errors.extend(list(merged.errors))
+        self.errors.extend(merged.errors)
         for loss in merged.losses:
             self.findings.conflicted(loss.message, loss.loser.attachment.place("name"))
         return merged.extensions

@@ -43,6 +43,7 @@ def needs(resolved: Resolved) -> dict[str, Any]:
         "upstreamClusters": upstream_clusters(resolved),
         "routingHeaders": sorted(resolved.routing_headers),
         "metadataNamespaces": [resolved.publishing.namespace] if resolved.publishing else [],
+        "queryCredentials": any(getattr(one.link.filter, "sets_query", ()) for one in resolved.extensions),
     }
 
 

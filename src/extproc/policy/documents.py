@@ -76,6 +76,8 @@ class ExtensionSpec(Model):
             return value
         if beside := sorted(set(map(str, value)) - {"name", "type", "rawConfig"}):
             raise ValueError(f"beside `rawConfig` there are only `name` and `type`: with {beside[0]!r} write `config`")
+        if value["rawConfig"] is None:
+            raise ValueError("`rawConfig` is empty: write `rawConfig: {}` if there is nothing to say")
         return {**value, "phase": Phase.REQUEST_HEADERS}
 
     @field_validator("fail_open_on")
@@ -257,7 +259,7 @@ class FQDN(Model):
 class BackendSpec(Model):
     type: Literal["FQDN"]
     fqdn: FQDN
-    clusters: Annotated[Many[Text], Field(min_length=1)] | None = None
+    clusters: Annotated[Many[Annotated[str, Field(pattern=r"^[!-~]{1,512}$")]], Field(min_length=1)] | None = None
     """Names that Envoy may use for it; None: namespace/name."""
     allow_internal: bool = False
     extensions: Many[ExtensionSpec] = ()

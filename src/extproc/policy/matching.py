@@ -122,9 +122,10 @@ def _parameters(query: str) -> Iterator[tuple[str, str]]:
 
 
 def _header(request: Request, name: str) -> str | None:
-    """Its only value: of several nobody knows which Envoy compares (TWICE)."""
-    values = [value.decode("latin-1") for value in request.headers.values(name) if isinstance(value, bytes)]
-    return values[0] if len(values) == 1 else None
+    """Its only value: of several nobody knows which Envoy compares (TWICE). Envoy compares bytes, and a rule's are UTF-8."""
+    values = request.headers.values(name)
+    found = values[0] if len(values) == 1 else None
+    return found.decode("utf-8", "surrogateescape") if isinstance(found, bytes) else None
 
 
 def patterns(host: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Annotated, Final, TypeVar
 from pydantic import AfterValidator, Field, Strict
 
 from extproc.core.headers import FRAMING, TOKEN
+from extproc.policy.hosts import HOSTNAME
 
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Strict(strict=False)]
@@ -21,7 +22,7 @@ LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DOTTED: Final = rf"{LABEL.pattern}(\.{LABEL.pattern})*"
 SUBDOMAIN: Final = re.compile(rf"(?!.{{254}}){_DOTTED}")
 KIND: Final = re.compile(rf"(?:(?P<domain>{_DOTTED})/)?[A-Z][A-Za-z0-9]{{0,62}}:v[0-9][a-z0-9]{{0,15}}")
-HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+HOST: Final = re.compile(rf"(?i:{HOSTNAME.pattern})")
 UNIX: Final = "unix://"
 
 

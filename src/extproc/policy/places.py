@@ -1,7 +1,8 @@
 """Where a value stands in its file, so that every error can say it."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -51,7 +52,9 @@ class Origin:
 
 
 def dotted(steps: Steps) -> str:
-    """`spec.extensions[0].config`; a name that is no plain word is quoted: `filters["a.b/C:v1"]`."""
+    """`spec.extensions[0].config`; a name that is no plain word is quoted as in JSON, so that nothing in it is shown as
+    anything else: `filters["a.b/C:v1"]`.
+    """
     text = ""
     for step in steps:
         if isinstance(step, int):
@@ -59,7 +62,7 @@ def dotted(steps: Steps) -> str:
         elif PLAIN.fullmatch(step):
             text += f".{step}" if text else step
         else:
-            text += f'["{step}"]'
+            text += f"[{json.dumps(step)}]"
     return text
 
 
@@ -88,7 +91,7 @@ class Errors:
             self._seen.add(str(error))
             self.found.append(error)
 
-    def extend(self, errors: list[ConfigError]) -> None:
+    def extend(self, errors: Iterable[ConfigError]) -> None:
         for error in errors:
             self.add(error.message, error.place, error.reason)
 

@@ -24,6 +24,7 @@ def judge(resolved: Resolved, errors: Errors) -> None:
         return
     for _, _, chain in resolved.chains():
         _judge_credentials(resolved, chain, errors)
+        _judge_proof(resolved, chain, errors)
     places = {route.route: route.place for route in resolved.routes}
     for name, entries in resolved.hosts.items():
         host = _Host(resolved, name, entries, places[entries[0].rule.route], errors)
@@ -43,6 +44,17 @@ def _judge_credentials(resolved: Resolved, chain: Chain, errors: Errors) -> None
                 f" `clearRouteCache: false` at {name!r}",
                 extension.attachment.place("phase"),
                 REASON,
+            )
+
+
+def _judge_proof(resolved: Resolved, chain: Chain, errors: Errors) -> None:
+    """What routes are chosen by is taken from every caller before anybody looks: nobody could say who they are by it."""
+    for link in chain.links:
+        if taken := link.reroutes & chain.proof:
+            attachment = resolved.extension_of(link).attachment
+            errors.add(
+                f"{attachment.title} chooses routes by {_shown(taken)}, which the authenticator reads: name another header",
+                attachment.place("config"),
             )
 
 

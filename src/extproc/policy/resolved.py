@@ -234,12 +234,22 @@ class Resolved:
                 yield from rule.names
 
     def _all_attempts(self) -> dict[tuple[Route | None, str], Attempt]:
-        left = _left(self.extensions)
+        beside = self._beside()
         return {
-            (route, str(served.backend)): Attempt(chain, served.backend, left)
+            (route, str(served.backend)): Attempt(chain, served.backend, _left(beside[route, str(served.backend)]))
             for route, served, chain in self.chains()
             if served is not None and str(served.backend) in self.upstream
         }
+
+    def _beside(self) -> Mapping[tuple[Route | None, str], list[Chain]]:
+        """The chains that tries of one exchange may meet, by its route and one of the Backends that they may go to."""
+        found: dict[tuple[Route | None, str], list[Chain]] = {
+            (None, str(served.backend)): [served.chain] for served in self.by_host.values()
+        }
+        for rule in (rule for route in self.routes for rule in route.rules):
+            for name in rule.names:
+                found.setdefault((rule.route, name), []).extend(one.chain for one in rule.destinations)
+        return found
 
     @property
     def required(self) -> frozenset[str]:
@@ -272,9 +282,9 @@ def _is_upstream(chain: Chain) -> bool:
     return any(chain.at(phase) for phase in UPSTREAM_PHASES)
 
 
-def _left(extensions: Iterable[Extension]) -> Places:
-    """Where any extension of the upstream pass puts credentials, as its filter says (`sets_headers`, `sets_query`)."""
-    filters = [one.link.filter for one in extensions if one.link.phases & UPSTREAM_PHASES]
+def _left(chains: Iterable[Chain]) -> Places:
+    """Where extensions of the upstream pass put credentials, as their filters say (`sets_headers`, `sets_query`)."""
+    filters = [link.filter for chain in chains for link in chain.links if link.phases & UPSTREAM_PHASES]
     headers = (name.lower() for found in filters for name in getattr(found, "sets_headers", ()))
     query = (name.casefold() for found in filters for name in getattr(found, "sets_query", ()))
     return Places(frozenset(headers), frozenset(query))

@@ -50,15 +50,12 @@ def config_errors(
 ) -> list[ConfigError]:
     """`error` as errors of the configuration. `steps` lead to what was validated as `model`."""
     details = error.errors(include_url=False, include_input=False)
-    return [_translate(detail, model, origin, steps) for detail in details if not _follows(detail, details)]
-
-
-def _follows(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
-    """A list is also found too short when its items are wrong."""
-    return detail["type"] == "too_short" and any(
-        len(other["loc"]) > len(detail["loc"]) and other["loc"][: len(detail["loc"])] == detail["loc"]
-        for other in details
-    )
+    above = {detail["loc"][:length] for detail in details for length in range(len(detail["loc"]))}
+    return [
+        _translate(detail, model, origin, steps)
+        for detail in details
+        if detail["type"] != "too_short" or detail["loc"] not in above  # one is also found where items are wrong
+    ]
 
 
 def _translate(detail: ErrorDetails, model: type[BaseModel], origin: Origin, steps: Steps) -> ConfigError:

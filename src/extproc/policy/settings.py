@@ -2,7 +2,7 @@
 
 from extproc.policy.build import Extension
 from extproc.policy.documents import ExtProcConfiguration
-from extproc.policy.names import parse_address
+from extproc.policy.names import Address, parse_address
 from extproc.policy.places import Errors, Origin
 from extproc.policy.read import Document, Documents
 
@@ -20,18 +20,25 @@ def check(documents: Documents, errors: Errors) -> None:
 
 
 def _check_listeners(settings: ExtProcConfiguration, origin: Origin, errors: Errors) -> None:
-    seen = set[str]()
+    seen: list[Address] = []
     for index, listen in enumerate(settings.listen):
         place = origin.place("listen", index, "address")
-        if listen.address in seen:
-            errors.add(f"{listen.address} is listened on twice: keep one", place)
-        seen.add(listen.address)
+        if any(_meet(listen.parsed, other, settings.workers) for other in seen):
+            errors.add(
+                f"{listen.address} is listened on twice: keep one, or leave each worker a port of its own", place
+            )
+        seen.append(listen.parsed)
         if listen.parsed.port + settings.workers - 1 > 65535:
             errors.add(
                 f"{settings.workers} workers need as many ports from {listen.parsed.port} on: there are none", place
             )
     if parse_address(settings.envoy.listen).port == 0 and not parse_address(settings.envoy.listen).path:
         errors.add("port 0 is no port to listen on: write one from 1 to 65535", origin.place("envoy", "listen"))
+
+
+def _meet(one: Address, other: Address, workers: int) -> bool:
+    """Whether some worker would have to listen where another one does: each has the port after that of the one before."""
+    return (one.path, one.host) == (other.path, other.host) and abs(one.port - other.port) < workers
 
 
 def check_identity_headers(

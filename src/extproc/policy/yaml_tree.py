@@ -18,7 +18,12 @@ MOST_VALUES: Final = 50_000
 """Values in one document, each alias counted as all that it stands for."""
 
 TOO_MANY: Final = f"there are more than {MOST_VALUES} values, aliases written out"
+MOST_NODES: Final = 2 * MOST_VALUES
+"""Keys and values in one file, as they are written."""
+
+CROWDED: Final = f"the file has more than {MOST_NODES} keys and values: spread its documents over several files"
 DEEPEST: Final = 64
+TOO_DEEP: Final = f"values are nested deeper than {DEEPEST} levels"
 
 CORE: Final = "tag:yaml.org,2002:"
 SCALARS: Final = frozenset(f"{CORE}{kind}" for kind in ("str", "timestamp", "value", "null", "bool", "int", "float"))
@@ -51,14 +56,14 @@ def read_trees(text: str, file: str) -> Iterator[Tree | ConfigError]:
 
 def _too_much(text: str, file: str) -> ConfigError | None:
     """Whether `text` is too deep or too large to be composed: the composer recurses in C and would end the process."""
-    depth = values = document = 0
+    depth = nodes = document = 0
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             document += isinstance(event, yaml.DocumentStartEvent)
-            values += isinstance(event, yaml.NodeEvent)
+            nodes += isinstance(event, yaml.NodeEvent)
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST or values > 2 * MOST_VALUES:
-                what = f"values are nested deeper than {DEEPEST} levels" if depth > DEEPEST else TOO_MANY
+            if depth > DEEPEST or nodes > MOST_NODES:
+                what = TOO_DEEP if depth > DEEPEST else CROWDED
                 return ConfigError(what, Place(file, _line_of(event), document))
     except yaml.YAMLError:
         return None  # the composer meets the same error, after the documents before it
@@ -96,7 +101,7 @@ class _Walk:
         if len(self.lines) > MOST_VALUES:
             raise self.error(TOO_MANY, node, steps)
         if len(steps) > DEEPEST:
-            raise self.error(f"values are nested deeper than {DEEPEST} levels", node, steps[:4])
+            raise self.error(TOO_DEEP, node, steps[:4])
         if isinstance(node, yaml.MappingNode) and node.tag == f"{CORE}map":
             return self._mapping(node, steps)
         if isinstance(node, yaml.SequenceNode) and node.tag == f"{CORE}seq":
