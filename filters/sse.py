@@ -68,13 +68,9 @@ class Events:
         self._check(self._searched)
         return events
 
-    def rest(self) -> bytes:
-        """What came after the last event: one that is not finished."""
-        return bytes(self._held)
-
     def close(self) -> list[Event]:
         """The stream has ended: its unfinished event, if there is one, as a client sees it that reads line by line and does
-        not wait for an empty one. Nothing is left in `rest` then.
+        not wait for an empty one.
         """
         last = [self._event(0, len(self._held))] if self._held else []
         self._held.clear()

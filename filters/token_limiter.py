@@ -35,6 +35,11 @@ from extproc_filters.usage.counts import MOST
 from extproc_filters.usage.passing import Cut, Rewrite, Watch
 from extproc_filters.usage.size import tokens_of
 
+MOST_CLAIMED: Final = 10_000_000
+"""Tokens that a `content-length` is believed, as many as a model takes at the most: what it claims is charged though nobody
+sends it, and a budget that many share must not be used up for days by a number.
+"""
+
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -119,7 +124,8 @@ class TokenLimiter(Limiter):
             return await super().decide(Phase.REQUEST_HEADERS, exchange)
         request = exchange.request
         bodiless, length = is_bodiless(request), length_of(request.headers)
-        prompt = 1 if bodiless else self._reserve if length is None else tokens_of(length)
+        claimed = self._reserve if length is None else min(MOST_CLAIMED, tokens_of(length))
+        prompt = 1 if bodiless else claimed
         taken = await self._take_first(rules, exchange, prompt)
         if isinstance(taken, Respond):
             return taken

@@ -12,6 +12,8 @@ KEY = "sk-real-parts-no-real-key"
 POLICY = 'path "secret/data/provider-keys/*" { capabilities = ["read"] }'
 ROOT = secrets.token_hex(16)
 """The token that everything is prepared with. The server never sees it."""
+VARIABLE = "BAO_DEV_ROOT_TOKEN_ID"
+"""How OpenBao is told which one that is to be."""
 
 
 async def prepare(address: str, role: VaultAppRole) -> None:

@@ -61,15 +61,20 @@ def main() -> int:
 async def serve(resolved: Resolved) -> None:
     """All of it, until it is told to end. Raises: ConfigError, Ended."""
     settings = resolved.settings
-    connection = settings.connections.vault
+    counters, vault = settings.connections.redis, settings.connections.vault
+    if counters is None or vault is None or vault.auth.approle is None:
+        raise ConfigError(
+            f"{CONFIG} must have connections to Redis and, with auth.approle, to Vault: both are started for it"
+        )
     port = resolved.backends[0].fqdn.port
     with directory(Path(urlsplit(settings.envoy.admin).path).parent) as folder:
-        async with running(redis(settings.connections.redis.url, folder)), running(openbao(connection.address, folder)):
-            await bao.prepare(connection.address, connection.auth.approle)
+        async with running(redis(counters.url, folder)), running(openbao(vault.address, folder)):
+            del os.environ[bao.VARIABLE]  # which whatever is started from here on would inherit
+            await bao.prepare(vault.address, vault.auth.approle)
             await run_gateway(
                 plan_of(resolved),
                 serve_command(CONFIG),
-                lambda: print(ready(settings), flush=True),
+                lambda: print(ready(settings, vault.address), flush=True),
                 drain=settings.drain_seconds,
                 extra=[stub_child(Address(host="127.0.0.1", port=port))],
             )
@@ -85,7 +90,7 @@ def redis(url: str, folder: Path) -> Child:
 
 def openbao(address: str, folder: Path) -> Child:
     """`bao server -dev` on loopback: unsealed, and everything in memory."""
-    os.environ["BAO_DEV_ROOT_TOKEN_ID"] = bao.ROOT  # no argument: those can be seen by every user of this machine
+    os.environ[bao.VARIABLE] = bao.ROOT  # no argument: those can be seen by every user of this machine
     options = ("-dev", f"-dev-listen-address={urlsplit(address).netloc}", "-dev-no-store-token")
     return quiet((program("bao"), "server", *options), folder, functools.partial(bao.answers, address))
 
@@ -139,12 +144,12 @@ def directory(path: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def ready(settings: ExtProcConfiguration) -> str:
+def ready(settings: ExtProcConfiguration, vault: str) -> str:
     return READY.format(
         gateway=settings.envoy.listen.replace("127.0.0.1", "localhost"),
         admin=settings.admin,
         envoy=settings.envoy.admin,
-        vault=settings.connections.vault.address,
+        vault=vault,
         python=sys.executable,
     )
 

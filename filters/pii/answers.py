@@ -8,17 +8,15 @@ from extproc import Continue, Exchange, Verdict
 from extproc.core.filter import Reading
 from extproc.errors import Malformed, TooLarge
 from extproc_filters.pii.decoding import Intake
-from extproc_filters.pii.dialects import Delta
 from extproc_filters.pii.links import Joined
 from extproc_filters.pii.listed import listed
-from extproc_filters.pii.media import Coding, Media, is_event_stream, read_media
+from extproc_filters.pii.media import MARK, Coding, Media, is_event_stream, read_media
 from extproc_filters.pii.paths import Path
+from extproc_filters.pii.pieces import Delta
 from extproc_filters.pii.placeholders import Placeholders
 from extproc_filters.pii.restore import MOST, Restorer, Restoring, StreamedPlaces
 from extproc_filters.pii.where import BEGUN
-from extproc_filters.pii.work import SLICE, Work
-
-MARK: Final = "\ufeff"
+from extproc_filters.pii.work import Work, given
 
 EMBEDDINGS: Final = re.compile(r"(?i)/embeddings/?\Z|:(?:batch)?embedcontents?\Z")
 """Answers to these are large, and have no text (OpenAI, Gemini)."""
@@ -76,21 +74,17 @@ class Restoration:
 
     def finish(self) -> Iterator[bytes]:
         """The answer, decoded. Raises: TooLarge, Malformed."""
-        result: list[bytes] = []
-        for _ in self._work(result):
-            yield b""
-        for start in range(0, len(result[0]), SLICE):
-            yield result[0][start : start + SLICE]
+        return given(self._work())
 
     def conclude(self) -> Verdict:
         return Continue(report=self._passage.report())
 
-    def _work(self, result: list[bytes]) -> Work[None]:
+    def _work(self) -> Work[bytes]:
         body = self._intake.whole()
         written = yield from self._written(body)
         if len(written) - len(body) > self._limit:
             raise TooLarge(f"the answer has grown by more than {self._limit} bytes")
-        result.append(written)
+        return written
 
     def _written(self, body: bytes) -> Work[bytes]:
         """What is no UTF-8, or no JSON where it says that it is, is left as it came: a placeholder in it is no harm."""
@@ -125,9 +119,7 @@ class Return:
         return self.restorer.text_being_written(document=delta.document, others=self._places.items)
 
     def document(self, text: str, spared: frozenset[Path], *, whole: bool = False) -> Work[str]:
-        """An event that brings pieces of texts (`spared`) has nothing else that goes on; others may have."""
-        reading = None if spared or whole else self._places
-        return (yield from self.restorer.document(text, 0, spared, reading=reading))
+        return (yield from self.restorer.document(text, 0, spared, reading=None if whole else self._places))
 
     def text(self, text: str) -> Work[str]:
         """What begins like JSON and is none is left alone: nobody knows how to write a value into it."""

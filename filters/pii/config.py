@@ -101,6 +101,8 @@ def check_style(config: PIIDetectorConfig, phase: Phase) -> None:
 
 def scanner_of(config: PIIDetectorConfig) -> Scanner:
     """Raises: ConfigError, with the field and the reason."""
+    if config.entities == [] and not (config.patterns or config.model_ref):
+        raise refuse("entities", "it names nothing, so nothing would be looked for: leave it out to look for all")
     return Scanner(
         entities=ENTITIES if config.entities is None else [_entity(name) for name in config.entities],
         patterns=[_pattern(index, own) for index, own in enumerate(config.patterns)],

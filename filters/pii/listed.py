@@ -10,11 +10,11 @@ import orjson
 
 from extproc.errors import TooLarge
 from extproc_filters.pii import dialects
-from extproc_filters.pii.dialects import Delta, Stream
 from extproc_filters.pii.edits import Edit, splice
 from extproc_filters.pii.jsontext import VALUE, tokens
 from extproc_filters.pii.passage import Passage, Writing
 from extproc_filters.pii.paths import Path
+from extproc_filters.pii.pieces import OTHER, Delta, Stream, text_at
 from extproc_filters.pii.restore import escaped
 from extproc_filters.pii.work import FEW, STEPS, Work
 
@@ -64,7 +64,8 @@ def _deltas(events: list[Any]) -> Work[list[Delta]]:
     """What the events bring, at its place in the list."""
     found: list[Delta] = []
     for number, event in enumerate(events):
-        found += [delta._replace(place=(number, *delta.place)) for delta in dialects.read(event).deltas]
+        deltas = (delta for delta in dialects.read(event).deltas if delta.stream[0] != OTHER)
+        found += [delta._replace(place=(number, *delta.place)) for delta in deltas]
         if number % FEW == FEW - 1:
             yield
     return found
@@ -82,11 +83,11 @@ def _written(events: list[Any], deltas: list[Delta], passage: Passage) -> Work[d
         if len(texts) > MOST_TEXTS:
             raise TooLarge(f"the answer has more than {MOST_TEXTS} texts in pieces")
         if writing is not None:
-            new[delta.place] = yield from writing.push(dialects.text_at(events, delta.place))
+            new[delta.place] = yield from writing.push(text_at(events, delta.place))
             last[delta.stream] = delta.place
         if number % FEW == 0:
             yield
     for stream, place in last.items():
         if (writing := texts[stream]) is not None:
             new[place] += yield from writing.flush()
-    return {place: piece for place, piece in new.items() if piece != dialects.text_at(events, place)}
+    return {place: piece for place, piece in new.items() if piece != text_at(events, place)}

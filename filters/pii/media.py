@@ -11,6 +11,9 @@ TYPE: Final = re.compile(r"\s*([!#$&^_.+\w-]+/[!#$&^_.+\w-]+)\s*(?:;(.*))?", re.
 PARAMETER: Final = re.compile(r'\s*([!#$&^_.+\w-]+)=("(?:[^"\\]|\\.)*"|[^\s;"]*)\s*(?:;|$)', re.ASCII)
 """RFC 9110 section 8.3.1."""
 
+MARK: Final = "\ufeff"
+"""A byte order mark: kept, and no part of any document (RFC 8259 section 8.1)."""
+
 UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 

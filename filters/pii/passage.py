@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from extproc_filters.pii.dialects import Delta
 from extproc_filters.pii.paths import Path
+from extproc_filters.pii.pieces import Delta
 from extproc_filters.pii.work import Work
 
 
@@ -36,7 +36,7 @@ class Passage(Protocol):
         ...
 
     def document(self, text: str, spared: frozenset[Path], *, whole: bool = False) -> Work[str]:
-        """An event that is JSON, but for the places in `spared`. `whole`: none of its texts goes on in another event."""
+        """An event that is JSON, but for the places in `spared`. `whole`: nothing else of it goes on in another event."""
         ...
 
     def text(self, text: str) -> Work[str]:

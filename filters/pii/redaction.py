@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from extproc import Continue, Verdict
 from extproc.core.verdict import deny
@@ -15,14 +14,11 @@ from extproc_filters.pii.edits import Writer, count
 from extproc_filters.pii.findings import Finding, merge
 from extproc_filters.pii.listed import listed
 from extproc_filters.pii.logprobs import without_logprobs
-from extproc_filters.pii.media import Coding, Media
+from extproc_filters.pii.media import MARK, Coding, Media
 from extproc_filters.pii.placeholders import Placeholders, present
 from extproc_filters.pii.screening import Screening
 from extproc_filters.pii.task import Task
-from extproc_filters.pii.work import SLICE, Work
-
-MARK: Final = "\ufeff"
-"""A byte order mark: kept, and no part of any document (RFC 8259 section 8.1)."""
+from extproc_filters.pii.work import Work, given
 
 
 @dataclass(slots=True)
@@ -50,11 +46,7 @@ class Redaction:
 
     def finish(self) -> Iterator[bytes]:
         """The body, decoded and edited. Raises: TooLarge, Malformed."""
-        result: list[bytes] = []
-        for _ in self._work(result):
-            yield b""
-        for start in range(0, len(result[0]), SLICE):
-            yield result[0][start : start + SLICE]
+        return given(self._work())
 
     def conclude(self) -> Verdict:
         if self.task.block and self.found:
@@ -63,7 +55,7 @@ class Redaction:
         report = dict(sorted(self.found.items()))
         return Continue(report=report, state=Assigned(self._assigned, report) if self._assigned else None)
 
-    def _work(self, result: list[bytes]) -> Work[None]:
+    def _work(self) -> Work[bytes]:
         body = self._intake.whole()
         try:
             text = body.decode("utf-8")
@@ -75,7 +67,7 @@ class Redaction:
         left = (yield from self._edited(text)) if left is None else left
         if spoken and left != text:
             left = yield from without_logprobs(left)
-        result.append(body if left == text else (mark + left).encode())
+        return body if left == text else (mark + left).encode()
 
     def _in_pieces(self, text: str) -> Work[str | None]:
         """What leaves if `text` is a list of events; None if it is none. Pieces are moved only if something was found."""

@@ -41,6 +41,9 @@ stop may be escaped as in Markdown, in HTML or in an address.
 MOST_PLACES: Final = 1024
 """Places in the events of a stream at which it is known how the text there began."""
 
+LONGEST_PLACE: Final = 1024
+"""Characters of the names on the way to such a place."""
+
 NEUTRAL: Final = "x"
 """What stands for a value where a text is read for its links: the value itself is not the text's."""
 
@@ -172,7 +175,7 @@ class Places:
 
 class StreamedPlaces(Places):
     """The same for documents that follow each other, each of which may bring a piece of a text. Of what stands at too many
-    places nobody knows how it began: no value is put there.
+    places, or at one with long names, nobody knows how it began: no value is put there.
     """
 
     def __init__(self) -> None:
@@ -182,7 +185,8 @@ class StreamedPlaces(Places):
     def links(self, token: Token) -> "Reader | None":
         place = token.place
         if place not in self._known:
-            if len(self._known) >= MOST_PLACES:
+            names = (step for step in place if isinstance(step, str))
+            if len(self._known) >= MOST_PLACES or sum(map(len, names)) > LONGEST_PLACE:
                 return Unknown()
             self._known[place] = Joined(self.items if _is_item(token) else Links())
         return self._known[place]

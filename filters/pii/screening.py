@@ -15,7 +15,6 @@ import orjson
 
 from extproc.core.verdict import DENIALS
 from extproc.errors import TooLarge
-from extproc_filters.pii.dialects import Delta
 from extproc_filters.pii.documents import Document, Text, read
 from extproc_filters.pii.edits import count
 from extproc_filters.pii.findings import Finding, merge
@@ -25,6 +24,7 @@ from extproc_filters.pii.logprobs import without_logprobs
 from extproc_filters.pii.media import Media
 from extproc_filters.pii.passage import Stop, Writing
 from extproc_filters.pii.paths import Path, any_covers
+from extproc_filters.pii.pieces import Delta
 from extproc_filters.pii.restore import read_on
 from extproc_filters.pii.task import Task
 from extproc_filters.pii.where import Where
@@ -48,12 +48,12 @@ PEM_END: Final = "-----END "
 
 @dataclass(slots=True)
 class Screening:
-    """The Passage that redacts (or blocks, or only counts) what is found. `limit`: characters of one tool's arguments. `live`:
-    what is written leaves before the rest of it is known.
+    """The Passage that redacts (or blocks, or only counts) what is found. `room`: characters of tools' arguments that may be
+    held back, all together. `live`: what is written leaves before the rest of it is known.
     """
 
     task: Task
-    limit: int
+    room: int
     live: bool = True
     found: Counter[str] = field(default_factory=Counter)
     strict: bool = True
@@ -61,7 +61,13 @@ class Screening:
     def writing(self, delta: Delta) -> Writing | None:
         if self.task.fields and not any_covers(self.task.fields, delta.place):
             return None
-        return Collected(self, self.limit) if delta.document else Screened(self)
+        return Collected(self) if delta.document else Screened(self)
+
+    def hold(self, size: int) -> None:
+        """So many more characters of arguments are held back. Raises: TooLarge."""
+        self.room -= size
+        if self.room < 0:
+            raise TooLarge("the arguments of tools are longer than the largest body")
 
     def document(self, text: str, spared: frozenset[Path], *, whole: bool = False) -> Work[str]:  # noqa: ARG002
         """Raises: Malformed, TooLarge; Stop."""
@@ -113,11 +119,9 @@ BLOCKED: Final = orjson.dumps(
 class Collected:
     """A text that leaves when it is whole: a JSON document."""
 
-    def __init__(self, screening: Screening, limit: int) -> None:
+    def __init__(self, screening: Screening) -> None:
         self._screening = screening
-        self._limit = limit
         self._pieces: list[str] = []
-        self._size = 0
 
     @property
     def holds(self) -> bool:
@@ -126,16 +130,15 @@ class Collected:
     def push(self, piece: str) -> Work[str]:
         """Raises: TooLarge."""
         yield from ()
-        self._size += len(piece)
-        if self._size > self._limit:
-            raise TooLarge(f"the arguments of a tool are longer than {self._limit} characters")
         if piece:
+            self._screening.hold(len(piece))
             self._pieces.append(piece)
         return ""
 
     def flush(self) -> Work[str]:
         """Raises: Stop, TooLarge."""
         text, self._pieces = "".join(self._pieces), []
+        self._screening.hold(-len(text))
         if text and is_document(text):
             return (yield from self._screening.json(text))
         return (yield from self._screening.text(text))

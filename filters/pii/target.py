@@ -9,8 +9,9 @@ from extproc.core.headers import Headers
 from extproc.core.message import Request
 
 UNSCANNED: Final = re.compile(
-    r"host|user-agent|date|accept(?:-.*)?|content-.*|transfer-encoding|te|connection|keep-alive|upgrade|expect|priority"
-    r"|cache-control|pragma|range|if-.*|via|forwarded|x-forwarded-.*|x-real-ip|x-envoy-.*"
+    r"host|user-agent|date|accept(?:-.*)?|content-(?:type|length|encoding|language|range|digest|md5)"
+    r"|transfer-encoding|te|connection|keep-alive|upgrade|expect|priority|cache-control|pragma|range|if-.*"
+    r"|via|forwarded|x-forwarded-(?:for|host|port|proto|prefix|client-cert)|x-real-ip|x-envoy-.*"
     r"|traceparent|tracestate|baggage|b3|x-b3-.*|x-request-id|x-correlation-id|x-client-request-id|x-cloud-trace-context"
     r"|x-amzn-trace-id|x-stainless-.*|anthropic-version|anthropic-beta|openai-beta|x-goog-api-client|idempotency-key"
     r"|authorization|proxy-authorization|x-api-key|api-key|x-goog-api-key"

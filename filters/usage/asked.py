@@ -27,15 +27,16 @@ TREE: Final[Tree] = Folded(
         "best_of": None,
         "generationconfig": Folded({"maxoutputtokens": None, "candidatecount": None}),
         "generation_config": Folded({"max_output_tokens": None, "candidate_count": None}),
+        "inferenceconfig": Folded({"maxtokens": None}),
         "stream": None,
         "stream_options": Folded({"include_usage": None}),
     }
 )
-"""OpenAI's and Anthropic's names, and Gemini's, whose JSON knows both spellings; in any letter case, as servers in Go read
-them.
+"""OpenAI's and Anthropic's names; Gemini's, whose JSON knows both spellings; Bedrock's. In any letter case, as servers in Go
+read them.
 """
 
-OUTPUT: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens", "maxoutputtokens"})
+OUTPUT: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens", "maxoutputtokens", "maxtokens"})
 NUMBER: Final = re.compile(rb'("?)([0-9]+)(\.[0-9]+)?([eE][+-]?[0-9]+)?\1')
 """A number that is not negative, however it is written: servers take `1e6`, `100.0` and `"100"` for whole numbers too."""
 

@@ -43,9 +43,22 @@ DIALECTS: Final = (
         ("candidatesTokenCount", "thoughtsTokenCount"),
         "totalTokenCount",
     ),
+    Dialect(
+        ("total_input_tokens", "total_tool_use_tokens"),
+        (),
+        ("total_output_tokens", "total_thought_tokens"),
+        "total_tokens",
+    ),
+    Dialect(
+        ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),
+        (),
+        ("outputTokens",),
+        "totalTokens",
+    ),
 )
 """OpenAI's chat completions, completions and embeddings; OpenAI's responses (with a total) and Anthropic's messages (without);
-Gemini's. The first of which a number is there counts: some servers say the same twice, in two dialects.
+Gemini's; those of its interactions; Amazon Bedrock's (Converse). The first of which a number is there counts: some servers say
+the same twice, in two dialects.
 """
 
 KNOWN: Final = frozenset(name for each in DIALECTS for name in (*each.input, *each.apart, *each.output, each.total))

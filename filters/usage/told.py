@@ -12,9 +12,10 @@ TREE: Final[Tree] = {
     "usageMetadata": None,
     "response": {"usage": None, "usageMetadata": None},
     "message": {"usage": None},
+    "interaction": {"usage": None},
 }
-"""Where the usage stands: OpenAI and Anthropic; Gemini; an event of OpenAI's responses, or Gemini behind a proxy; Anthropic's
-`message_start`.
+"""Where the usage stands: OpenAI, Anthropic and Bedrock; Gemini; an event of OpenAI's responses, or Gemini behind a proxy;
+Anthropic's `message_start`; the last event of an interaction with Gemini.
 """
 
 NAMES: Final = frozenset({"usage", "usageMetadata"})

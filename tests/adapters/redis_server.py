@@ -4,18 +4,17 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from tests.e2e import processes
+from tests.e2e.processes import PATIENCE, Process, short_directory, wait_until
 
 BINARY = os.environ.get("EXTPROC_REDIS_SERVER") or shutil.which("redis-server")
 """The variable names another one, so that the same tests run on another version."""
 
 MISSING = "redis-server is not on this machine: apt-get install redis-server"
-PATIENCE = 20.0
 
 NODES = 3
 SLOTS = 16384
@@ -24,21 +23,9 @@ CLUSTER = {"cluster_enabled": "yes", "cluster_node_timeout": "1000", "cluster_re
 
 def free_port() -> int:
     """Below 55536: the nodes of a cluster also use the port that is 10,000 higher."""
-    while True:
-        with socket.socket() as trial:
-            trial.bind(("127.0.0.1", 0))
-            port = int(trial.getsockname()[1])
-        if port < 55_536:
-            return port
-
-
-def wait_until(ready: Callable[[], bool]) -> None:
-    """Ask until it is so. Raises: TimeoutError."""
-    deadline = time.monotonic() + PATIENCE
-    while not ready():
-        if time.monotonic() > deadline:
-            raise TimeoutError("what was waited for did not come")
-        time.sleep(0.01)
+    while (port := processes.free_port()) >= 55_536:
+        pass
+    return port
 
 
 class RedisServer:
@@ -48,7 +35,7 @@ class RedisServer:
         self.port = port or free_port()
         self.directory = directory
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self.start()
 
     @property
@@ -60,19 +47,12 @@ class RedisServer:
         given = {"save": "", "appendonly": "no", "bind": "127.0.0.1", **self._options}
         words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
         argv = [BINARY, "--port", str(self.port), "--dir", str(self.directory), *words]
-        with (self.directory / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT)
+        self._process = Process(argv, self.directory / "redis.log")
         try:
-            wait_until(self._ready)
-        except TimeoutError:
+            self._process.wait_until(self.answers)
+        except BaseException:
             self.stop()
             raise
-
-    def _ready(self) -> bool:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            raise RuntimeError((self.directory / "redis.log").read_text("utf-8", "replace"))
-        return self.answers()
 
     def answers(self) -> bool:
         try:
@@ -90,25 +70,23 @@ class RedisServer:
 
     def signal(self, number: int) -> None:
         assert self._process is not None
-        self._process.send_signal(number)
+        self._process.popen.send_signal(number)
 
     def stop(self) -> None:
         """At once, as a crash would. A stopped one (SIGSTOP) ends so too."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait(PATIENCE)
+            self._process.stop(signal.SIGKILL)
             self._process = None
 
 
 @contextmanager
 def redis_server(**options: str) -> Iterator[RedisServer]:
-    directory = Path(tempfile.mkdtemp(prefix="xp-redis-", dir="/tmp"))
-    server = RedisServer(directory, **options)
-    try:
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(directory)
+    with short_directory() as directory:
+        server = RedisServer(directory, **options)
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @contextmanager

@@ -118,7 +118,7 @@ async def test_an_altered_token_is_nobodys(cluster: Cluster, reviewer: Kubernete
 
 
 @pytest.mark.parametrize("token", ["", "a b", "a,b", "g\u00f6", "x\n", '{"spec": 1}'])
-async def test_what_is_no_token_is_not_asked_about(cluster: Cluster, token: str, tmp_path: Path) -> None:
+async def test_what_is_no_token_is_not_asked_about(token: str, tmp_path: Path) -> None:
     nowhere = KubernetesReviewer(tmp_path / "none")
     assert (await nowhere.review(token, ["egress"])).peer is None
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from extproc.adapters.memory import Counters
-from extproc.adapters.meters import MOST_ENTRIES, SECOND, SlidingWindow
+from extproc.adapters.meters import MOST_ENTRIES, MOST_SEEN, SECOND, SlidingWindow
 from extproc.errors import Unavailable
 from extproc.ports import Algorithm, Demand
 from extproc.testing import Clock
@@ -123,6 +123,17 @@ async def test_a_window_of_many_takes_keeps_a_bounded_number_and_loses_none() ->
         total -= number % 3
     assert meter.left(wanted, now) == 10**9 - total
     assert meter.left(wanted, now + tick + int(window * SECOND)) == 10**9
+
+
+def test_one_question_looks_at_a_bounded_number_of_takes() -> None:
+    """Who is over a budget of a day, and asks for much, must not have the loop look at a day's takes each time."""
+    wanted = demand("a", limit=10**9, window=10.0)
+    meter = SlidingWindow(wanted)
+    for now in range(MOST_SEEN + 100):
+        meter.take(wanted, 1, now)
+    for missing in (1, MOST_SEEN, MOST_SEEN + 50):
+        asked = replace(wanted, limit=10_000, cost=10_000 - (MOST_SEEN + 100) + missing)
+        assert meter.wait(asked, 5000) == min(missing, MOST_SEEN) - 1 + 10 * SECOND - 5000
 
 
 @every_algorithm

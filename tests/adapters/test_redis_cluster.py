@@ -81,9 +81,7 @@ async def test_a_node_that_dies_takes_only_its_own_groups_along(
             except Unavailable:
                 lost.add(group)
     home = {group for group in GROUPS if slot(cluster[1], group) < SLOTS // NODES}
-    assert (
-        lost - home == set() or len(lost - home) <= 5
-    )  # until its breaker opened, the dead node was asked for the way
+    assert len(lost - home) <= 5  # until its breaker opened, the dead node was asked for the way
     assert served == set(GROUPS) - home
     cluster[0].start()
     for _ in range(100):

@@ -1,9 +1,10 @@
 """Redis down, silent, full, or somebody else: Unavailable in time, then at once, and well again by itself."""
 
 import asyncio
+import gc
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -356,6 +357,21 @@ async def test_passwords_are_asked_for_and_told_to_nobody(caplog: pytest.LogCapt
             texts.append(await refused(counters))
     assert "refuses the user name or the password" in texts[0]
     assert "wants a password" in texts[-1]
+    assert "hunter" not in "".join([*texts, caplog.text])
+
+
+@pytest.mark.parametrize(
+    "read", [lambda: b"hunter2\xff".decode(), lambda: "hunter2\udcff", lambda: Path("/nowhere/hunter2").read_text()]
+)
+async def test_a_password_that_cannot_be_sent_is_told_to_nobody(
+    read: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file in Latin-1, a variable of any bytes, no file: the password is in Python's error, and that must not be in a log."""
+    async with answering(b"") as (url, _), open_counters(url, password=read) as counters:
+        texts = [await refused(counters) for _ in range(6)]
+    gc.collect()  # a task whose error nobody took is told of then
+    assert "its password cannot be read, or is not UTF-8" in texts[0]
+    assert "failed 5 times in a row" in texts[5]
     assert "hunter" not in "".join([*texts, caplog.text])
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from extproc.ports import Algorithm
 from tests.adapters.redis_load import BURST, LIMIT, MICROS, TIMEOUT, WINDOW, excess
-from tests.adapters.redis_server import BINARY, MISSING, RedisServer, redis_server, wait_until
+from tests.adapters.redis_server import BINARY, MISSING, RedisServer, redis_server
+from tests.e2e.processes import wait_until
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason=MISSING)
 

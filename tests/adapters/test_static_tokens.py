@@ -73,6 +73,11 @@ def test_a_bad_file_is_refused_at_its_place_and_not_quoted(text: str, place: str
         ("tokens:\n- token: !canary x\n", 2),
         (b"tokens: \xff\xfecanary", 0),
         ("tokens: [\x01canary]", 0),
+        ("tokens: [{token: !!int canary, username: alice}]", 0),
+        ("tokens: [{token: !!timestamp canary, username: alice}]", 0),
+        ("tokens: [{token: canary, username: 2026-13-45}]", 0),
+        ("tokens: [{token: canary, username: 0x_}]", 0),
+        ("canary: " + "[" * 5000, 0),
     ],
 )
 def test_no_yaml_is_refused_at_its_line_and_not_quoted(text: str | bytes, line: int, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ async def test_a_version_that_is_configured_is_not_asked_for() -> None:
         assert it.asked("sys/internal/ui/mounts/kv1") == 0
 
 
-async def test_a_namespace_of_the_server(tmp_path: Path) -> None:
+async def test_a_namespace_of_the_server() -> None:
     bao = shared()
     bao.call("POST", "sys/namespaces/team-a")
     bao.call("POST", "team-a/sys/mounts/keys", {"type": "kv", "options": {"version": "2"}})

@@ -342,9 +342,10 @@ def test_addresses_that_are_safe(address: str) -> None:
     assert VaultServer("http://vault.vault.svc:8200", allow_plaintext=True).namespace is None
 
 
-def test_certificates_that_are_not_there_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["ca.pem", "x" * 300])
+def test_certificates_that_are_not_there_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="is not a file"):
-        VaultServer("https://vault", ca=tmp_path / "ca.pem")
+        VaultServer("https://vault", ca=tmp_path / name)
     with pytest.raises(ConfigError, match="together"):
         VaultServer("https://vault", cert=tmp_path / "cert.pem")
 

@@ -10,9 +10,8 @@ import pytest
 from extproc.adapters.memory import Counters
 from extproc.adapters.redis import RedisCounters
 from extproc.adapters.redis_share import LocalShare
-from extproc.errors import Unavailable
-from extproc.ports import Algorithm, CounterStore, Demand, Tally
-from extproc.testing import Clock
+from extproc.ports import Algorithm, CounterStore, Demand
+from extproc.testing import Clock, Down
 from tests.adapters.redis_server import BINARY, MISSING, redis_cluster, redis_server
 
 Store = Callable[[Clock], CounterStore]
@@ -39,16 +38,6 @@ def redis_counters(url: str, clock: Clock) -> CounterStore:
     counters = RedisCounters(url, 5.0, connections=1, prefix=f"contract-{next(FRESH)}:", now=clock)
     OPENED.append(counters)
     return counters
-
-
-class Down:
-    """A store that cannot be had."""
-
-    async def take(self, demands: object) -> Tally:
-        raise Unavailable("down")
-
-    async def settle(self, demands: object, receipt: object, used: object) -> None:
-        raise Unavailable("down")
 
 
 STORES: dict[str, Store] = {

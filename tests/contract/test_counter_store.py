@@ -72,37 +72,6 @@ async def test_several_limits_are_taken_together_or_not_at_all(store: Store, alg
 
 @every_store
 @every_algorithm
-async def test_what_is_given_back_can_be_taken_once_more(store: Store, algorithm: Algorithm) -> None:
-    counters, wanted = store(Clock()), demand(algorithm, 2)
-    tallies = [await counters.take([wanted]) for _ in range(2)]
-    await counters.settle([wanted], tallies[0].receipt, [0])
-    assert [(await counters.take([wanted])).admitted for _ in range(2)] == [True, False]
-
-
-@every_store
-@every_algorithm
-async def test_giving_back_twice_is_giving_back_once(store: Store, algorithm: Algorithm) -> None:
-    counters, wanted = store(Clock()), demand(algorithm, 2)
-    first, _ = [await counters.take([wanted]) for _ in range(2)]
-    await counters.settle([wanted], first.receipt, [0])
-    await counters.settle([wanted], first.receipt, [0])
-    assert [(await counters.take([wanted])).admitted for _ in range(2)] == [True, False]
-
-
-@every_store
-@every_algorithm
-async def test_giving_back_late_raises_nothing_above_full(store: Store, algorithm: Algorithm) -> None:
-    clock = Clock(6000.0)
-    counters, wanted = store(clock), demand(algorithm, 2)
-    old = await counters.take([wanted])
-    clock.advance(3600)
-    await counters.take([wanted])
-    await counters.settle([wanted], old.receipt, [0])
-    assert [(await counters.take([wanted])).admitted for _ in range(2)] == [True, False]
-
-
-@every_store
-@every_algorithm
 async def test_counters_are_apart(store: Store, algorithm: Algorithm) -> None:
     counters = store(Clock())
     for counter in (b"a", b"b", b""):

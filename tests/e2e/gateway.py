@@ -64,7 +64,8 @@ PII: dict[str, Any] = {
 
 
 def quota(requests: int, **limit: Any) -> dict[str, Any]:
-    limits = [{"name": "few", "requests": requests, "window": "1h", "algorithm": "fixed-window", **limit}]
+    """A sliding window: one that begins with the clock's hour would end within a test that runs across it."""
+    limits = [{"name": "few", "requests": requests, "window": "1h", **limit}]
     config = {"store": "memory", "limits": limits}
     return {"name": "quota", "type": "QoSController:v1", "phase": "request-headers", "priority": 10, "config": config}
 

@@ -29,11 +29,11 @@ pytestmark = [
 
 
 @contextmanager
-def started(environ: dict[str, str] | None = None) -> Iterator[tuple[Process, str, Path]]:
+def started(environ: dict[str, str] | None = None, config: str = CONFIG) -> Iterator[tuple[Process, str, Path]]:
     """A copy of the example with ports and sockets of its own: its process, the admin port, and where its sockets are."""
     with short_directory() as directory:
         copy = Path(shutil.copytree(EXAMPLE, directory / "example"))
-        run, text, admin = directory / "run", CONFIG, f"127.0.0.1:{free_port()}"
+        run, text, admin = directory / "run", config, f"127.0.0.1:{free_port()}"
         for old, new in (
             ("/tmp/extproc-real", str(run)),
             ("127.0.0.1:9090", admin),
@@ -87,6 +87,8 @@ def test_it_serves_from_redis_and_bao_and_leaves_nothing(tmp_path: Path) -> None
         assert doctor(tmp_path, admin, run)[0] == 0, "the first goes on"
         assert run.stat().st_mode & 0o777 == 0o700
         below = descendants(process.popen.pid)
+        knowing = [pid for pid in below if b"BAO_DEV_ROOT_TOKEN_ID" in Path(f"/proc/{pid}/environ").read_bytes()]
+        assert knowing == named(process.popen.pid, "bao"), "nobody else has the root token"
         assert process.stop(signal.SIGINT) == 0
         assert len(below) >= 7  # the server and its two workers, Envoy, the stub, Redis, OpenBao
         assert not [pid for pid in below if Path(f"/proc/{pid}").exists()]
@@ -119,6 +121,14 @@ def test_a_program_that_is_not_there_is_named() -> None:
     with started({**os.environ, "PATH": "/nonexistent"}) as (process, _, run):
         assert process.wait() == 2
         assert "error: there is no redis-server on this machine: apt-get install redis-server" in process.output
+        assert not run.exists()
+
+
+def test_a_vault_that_it_cannot_prepare_is_refused() -> None:
+    with started(config=re.sub(r"auth: .*", "auth: {token: {path: token}}", CONFIG)) as (process, _, run):
+        assert process.wait() == 2
+        assert "error: " in process.output
+        assert "must have connections to Redis and, with auth.approle, to Vault" in process.output
         assert not run.exists()
 
 

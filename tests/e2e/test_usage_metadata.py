@@ -63,7 +63,7 @@ def test_the_usage_is_where_others_look(gate: Gateway) -> None:
         assert ask(gate, "/v1/chat/completions", stream=stream, usage=f"30/{number}") == 200
         line = logged(gate, "POST", number)
         limit = line["usage"].pop("token_limit")
-        assert limit == {"requests_per_unit": BUDGET, "unit": "DAY"}
+        assert limit == {"requests_per_unit": BUDGET, "unit": "HOUR"}
         assert line["usage"] == {"llm_input_token": 30, "llm_output_token": number, "llm_total_token": 30 + number}
         assert line["cost"] == 30 + number
         assert KEY not in orjson.dumps(line).decode()

@@ -39,40 +39,11 @@ VARIANTS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-class Durable(Bao):
-    """On disk. A node alone elects itself at once: by default it takes up to ten seconds over it."""
-
-    def _initialise(self) -> None:
-        try:
-            super()._initialise()
-        except BaseException:
-            self.stop()
-            raise
-
-    def start(self) -> None:
-        config = self.folder / "bao.hcl"
-        text = config.read_text()
-        if "performance_multiplier" not in text:
-            config.write_text(text.replace('node_id = "one"', 'node_id = "one"\n  performance_multiplier = 1'))
-        super().start()
-
-
 @dataclass(frozen=True)
 class Rig:
     server: Bao
     proxy: Proxy
     background: Background
-
-
-def stored(server: Bao) -> bool:
-    """A new mount refuses everything while it becomes one with versions."""
-    try:
-        server.put(PATH, api_key=KEY)
-    except AssertionError as error:
-        if "brief period" in str(error):
-            return False
-        raise
-    return True
 
 
 @contextmanager
@@ -186,9 +157,9 @@ def rig(background: Background, matrix: Matrix) -> Iterator[Rig]:
         matrix.skip(CELLS, MISSING)
         pytest.skip(MISSING)
     with short_directory() as folder:
-        server = Durable(folder, "raft")
+        server = Bao(folder, "raft")
         try:
-            wait_until(lambda: stored(server))
+            server.put(PATH, api_key=KEY)
             server.policy("gateway", "secret/data/egress/*")
             server.call("POST", "sys/auth/approle", {"type": "approle"})
             server.call("POST", "auth/approle/role/gateway", {"token_policies": ["gateway"], "token_ttl": "1h"})

@@ -118,7 +118,7 @@ TABLE: Final = Table(
 )
 
 
-def quota(name: str, **more: Any) -> dict[str, Any]:
+def quota(name: str) -> dict[str, Any]:
     config: dict[str, Any] = {
         "store": "redis",
         "limits": [{"name": "many", "requests": 1_000_000, "window": "1h", "algorithm": "fixed-window"}],
@@ -138,7 +138,6 @@ def quota(name: str, **more: Any) -> dict[str, Any]:
         "failOpen": "open" in name,
         "when": f'request.headers["x-run"] == "{name}"',
         "config": config,
-        **more,
     }
 
 

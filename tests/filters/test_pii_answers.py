@@ -248,6 +248,8 @@ def test_headers_are_scanned() -> None:
     [
         ("referer", f"https://a.example/?m={EMAIL}"), ("cookie", f"user={EMAIL}"), ("from", EMAIL),
         ("x-user", "jane.roe%40example.org"),
+        ("x-forwarded-email", EMAIL), ("content-disposition", f'inline; filename="{EMAIL}.txt"'),
+        ("content-location", f"/users/{EMAIL}"),
         ("x-ssn", "123-45-6789"), ("x-a", f"é {EMAIL}"), ("x-a", b"\xff " + EMAIL.encode()), ("x-two", ["a", EMAIL]),
     ],
 )  # fmt: skip

@@ -298,6 +298,7 @@ def test_two_exchanges_at_once_do_not_see_each_other() -> None:
         ({"scan": ["query"]}, "config.scan", "always scanned"),
         ({"entities": ["EMAIL_ADRESS"]}, "config.entities", "did you mean EMAIL_ADDRESS?"),
         ({"entities": ["FOO"]}, "config.entities", "known are"),
+        ({"entities": []}, "config.entities", "nothing would be looked for"),
         (
             {"patterns": [{"name": "X", "regex": r"(a)\1"}]},
             "config.patterns[0].regex",
@@ -344,6 +345,8 @@ def test_the_configuration_reaches_the_scanner() -> None:
     left = json.loads(ask(sent, filter=narrow)[1])
     assert left == {"a": f"[EMAIL_ADDRESS] {CARD} [EMPLOYEE] help@example.org", "b": EMAIL}
     assert ask(sent, filter=detector(confidenceThreshold=1.0))[1] == sent
+    own = detector(entities=[], patterns=[{"name": "EMPLOYEE", "regex": r"EMP-\d+"}])
+    assert ask(sent, filter=own)[1] == sent.replace(b"EMP-123456", b"[EMPLOYEE]")
 
 
 def test_nothing_found_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -348,6 +348,14 @@ def test_a_client_that_leaves_pays_for_what_it_may_have_had() -> None:
     assert left_at_once.amounts == [1008]
 
 
+@pytest.mark.parametrize(("length", "expected"), [("400000", 100_000), ("4" + "0" * 9, 10**7), ("9" * 17, 10**7)])
+def test_a_length_that_nobody_sends_does_not_use_up_weeks(length: str, expected: int) -> None:
+    """The body is not read, and its sender leaves."""
+    store = Store()
+    talk(build(store=store), headers(content_type="application/octet-stream", content_length=length))
+    assert store.amounts == [expected]
+
+
 def test_a_client_that_leaves_before_its_body_came_pays_nothing() -> None:
     store = Store()
     talk(build(store=store), request()[0])

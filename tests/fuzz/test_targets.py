@@ -10,6 +10,7 @@ from tests.fuzz.targets import TARGETS
 TOKENS = [
     b"data: ", b"\n\n", b"\r\n", b"\r", b'{"choices":[{"index":0,"delta":{"content":"', b'"}}]}', b"[EMAIL_ADDRESS_1]",
     b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"', b"jane.roe@example.org", b"https://",
+    b'{"delta":{"message":{"content":{"text":"', b"-delta", b'"type":"content-end"', b'"willContinue":true',
     b"[EMAIL", b"\\", b'"', b"\\u005b", b"[DONE]", b"&#64;",
     b"{", b"}", b"[", b"]", b",", b":", b"1", b"\xff", b"\xef\xbb\xbf", b"%40",
 ]  # fmt: skip

@@ -55,7 +55,11 @@ class Bao:
         (folder / "bao.hcl").write_text(text)
         self.start()
         if storage:
-            self._initialise()
+            try:
+                self._initialise()
+            except BaseException:
+                self.stop()
+                raise
 
     def start(self) -> None:
         dev = [
@@ -105,8 +109,18 @@ class Bao:
         return answer.json() if answer.content else {}
 
     def put(self, path: str, mount: str = "secret", **values: object) -> None:
-        """Write a secret of KV v2."""
-        self.call("POST", f"{mount}/data/{path}", {"data": values})
+        """Write a secret of KV v2. A new mount refuses everything while it becomes one with versions."""
+
+        def written() -> bool:
+            try:
+                self.call("POST", f"{mount}/data/{path}", {"data": values})
+            except AssertionError as error:
+                if "brief period" in str(error):
+                    return False
+                raise
+            return True
+
+        self.process.wait_until(written)
 
     def policy(self, name: str, *paths: str) -> None:
         rules = "\n".join(f'path "{path}" {{ capabilities = ["read"] }}' for path in paths)

@@ -3,8 +3,6 @@
 import atexit
 import base64
 import json
-import os
-import re
 import shutil
 import ssl
 import tempfile
@@ -19,13 +17,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from examples.walkthrough.local.control_plane import ISSUER, assets, etcd_flags, flags, server_flags
+from examples.walkthrough.local.processes import Unfit
 from extproc.adapters.kubernetes import KubernetesReviewer
 from tests.certificates import Authority
 from tests.e2e.processes import Process, free_port
 
 PATIENCE: Final = 90.0
 """Seconds until the API server is ready: it makes its roles first."""
-ISSUER: Final = "https://kubernetes.default.svc"
 NAMESPACE: Final = "ai"
 STATIC: Final = "good-token-canary"
 """A token of the file, of `system:serviceaccount:ai:default`."""
@@ -41,19 +40,11 @@ AUDIT: Final = {
 """One line in the audit log for one token review, and none for anything else."""
 
 
-def assets() -> Path | None:
-    """The directory of `etcd` and `kube-apiserver`, if it is there: KUBEBUILDER_ASSETS, or where `make envtest` puts them."""
-    module = Path(__file__).parents[2] / "tools" / "envtest" / "go.mod"
-    version = re.search(r"k8s\.io/kubernetes (v\S+)", module.read_text())
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("KUBEBUILDER_ASSETS") or home / "extproc-envtest" / (version[1] if version else ""))
-    return folder if all((folder / name).exists() for name in ("etcd", "kube-apiserver")) else None
-
-
-MISSING: Final = (
-    "" if assets() else "no kube-apiserver and etcd here: `make envtest` gets them (or set KUBEBUILDER_ASSETS)"
-)
-"""Why no real API server can be had."""
+try:
+    ASSETS, MISSING = assets(), ""
+except Unfit as missing:
+    ASSETS, MISSING = Path(), str(missing)
+"""Where its binaries are, and why no real API server can be had."""
 
 
 def shared() -> "ApiServer":
@@ -94,17 +85,16 @@ class ApiServer:
 
     def start(self) -> None:
         """Raises: RuntimeError, httpx.HTTPError."""
-        found = assets()
-        if found is None:
+        if MISSING:
             raise RuntimeError(MISSING)
         store = f"http://127.0.0.1:{free_port()}"
         peers = f"http://127.0.0.1:{free_port()}"
-        self._run("etcd", [str(found / "etcd"), *_flags(etcd_flags(self.folder / "etcd", store, peers))])
+        self._run("etcd", [str(ASSETS / "etcd"), *flags(etcd_flags(self.folder / "etcd", store, peers))])
         (self.folder / "audit.yaml").write_text(json.dumps(AUDIT))
         (self.folder / "tokens.csv").write_text(
             f'admin-token,admin,admin,"system:masters"\n{STATIC},system:serviceaccount:ai:default,u-1,"g"\n'
         )
-        server = self._run("api", [str(found / "kube-apiserver"), *_flags(self._api_flags(store))])
+        server = self._run("api", [str(ASSETS / "kube-apiserver"), *flags(self._api_flags(store))])
         _wait(server, self._ready)
         self.post("/api/v1/namespaces", metadata={"name": NAMESPACE})
         self.account("reviewer")
@@ -129,21 +119,13 @@ class ApiServer:
 
     def _api_flags(self, store: str) -> dict[str, object]:
         return {
-            "etcd-servers": store,
-            "bind-address": "127.0.0.1",
-            "advertise-address": "127.0.0.1",
-            "secure-port": self.port,
+            **server_flags(self.folder, store, self.port),
             "tls-cert-file": self._serving.cert,
             "tls-private-key-file": self._serving.key,
             "client-ca-file": self.authority.file,
-            "cert-dir": self.folder,
-            "service-cluster-ip-range": "10.0.0.0/24",
-            "service-account-issuer": ISSUER,
             "service-account-key-file": self._signing.cert,
             "service-account-signing-key-file": self._signing.key,
             "api-audiences": f"{ISSUER},egress,vault",
-            "token-auth-file": self.folder / "tokens.csv",
-            "authorization-mode": "RBAC",
             "disable-admission-plugins": "ServiceAccount",
             "audit-policy-file": self.folder / "audit.yaml",
             "audit-log-path": self._log,
@@ -224,17 +206,6 @@ class ApiServer:
         )
 
 
-def etcd_flags(folder: Path, clients: str, peers: str) -> dict[str, object]:
-    return {
-        "data-dir": folder,
-        "listen-client-urls": clients,
-        "advertise-client-urls": clients,
-        "listen-peer-urls": peers,
-        "initial-advertise-peer-urls": peers,
-        "initial-cluster": f"default={peers}",
-    }
-
-
 def write_kubeconfig(folder: Path, server: str, authority: Path, user: dict[str, str]) -> Path:
     """A kubeconfig whose context `there` is the right one, and whose current one leads nowhere."""
     document = {
@@ -268,10 +239,6 @@ def _base64(data: bytes) -> str:
 
 def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _flags(values: dict[str, object]) -> list[str]:
-    return [f"--{name}={value}" for name, value in values.items()]
 
 
 def _wait(process: Process, ready: Callable[[], bool]) -> None:

@@ -8,14 +8,16 @@ from extproc.errors import ConfigError
 
 LONGEST: Final = 256
 """Characters of all patterns of an expression."""
-MOST_REPEATS: Final = 100
-"""The product of all counted repetitions of a pattern."""
+MOST_WRITTEN_OUT: Final = 10_000
+"""The same, each pattern times the product of its counted repetitions."""
 MOST_CLASSES: Final = 10
 """Of Unicode: each takes 0.25 ms to compile."""
 MOST_ROUNDS: Final = 100
-"""Of a macro: as many headers as Envoy takes."""
+"""Of a macro: as many headers as Envoy takes. Each compiles the pattern again, so it counts so often."""
 
-REPEAT: Final = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+BRACES: Final = re.compile(r"\{([^}]*)")
+NUMBER: Final = re.compile(r"\d{1,9}")
+VERBOSE: Final = re.compile(r"\(\?[a-zA-Z-]*x")
 CLASS: Final = re.compile(r"\\[wWdDsSpPbB]|\(\?[a-zA-Z]*i")
 CODED: Final = re.compile(r"\\[xXuU0-7]")
 
@@ -25,6 +27,7 @@ class Patterns:
     """Those of one expression, as they are written there."""
 
     literals: list[str] = field(default_factory=list)
+    _written_out: int = 0
     _classes: int = 0
 
     def add(self, literal: str, *, in_macro: bool) -> None:
@@ -33,13 +36,16 @@ class Patterns:
             raise ConfigError(
                 "the pattern of `matches` has a coded character: write it plainly, or the literal as r'...'"
             )
-        repeats = _repeats(literal)
+        if VERBOSE.search(literal):
+            raise ConfigError("the pattern of `matches` has the flag x, and so may have comments: write it without")
+        times = _repeats(literal) * (MOST_ROUNDS if in_macro else 1)
         self.literals.append(literal)
-        self._classes += len(CLASS.findall(literal)) * repeats * (MOST_ROUNDS if in_macro else 1)
-        if repeats > MOST_REPEATS or sum(map(len, self.literals)) > LONGEST:
+        self._written_out += len(literal) * times
+        self._classes += len(CLASS.findall(literal)) * times
+        if sum(map(len, self.literals)) > LONGEST or self._written_out > MOST_WRITTEN_OUT:
             raise ConfigError(
-                f"the patterns of `matches` are too large: at most {LONGEST} characters,"
-                f" and counted repetitions of at most {MOST_REPEATS} multiplied"
+                f"the patterns of `matches` are too large: at most {LONGEST} characters, and {MOST_WRITTEN_OUT} when each is"
+                f" taken times its counted repetitions, and times {MOST_ROUNDS} in a macro"
             )
         if self._classes > MOST_CLASSES:
             raise ConfigError(
@@ -49,7 +55,8 @@ class Patterns:
 
 
 def _repeats(pattern: str) -> int:
+    """The product of its counted repetitions, which may have white space: `{ 2 , 5 }`. Other braces with a number count too."""
     product = 1
-    for low, high in REPEAT.findall(pattern):
-        product *= max(int(low[:9]), int(high[:9] or 0), 1)
+    for inside in BRACES.findall(pattern):
+        product *= max([1, *map(int, NUMBER.findall(inside))])
     return product

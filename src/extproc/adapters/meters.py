@@ -20,6 +20,9 @@ NEVER: Final = -1
 MOST_ENTRIES: Final = 100_000
 """Of one sliding window, each at its exact time; what is taken beyond them shares entries (see SlidingWindow)."""
 
+MOST_SEEN: Final = 2048
+"""Entries that one question looks at: where more are in the way of it, the wait is at least so long."""
+
 MOST_USED: Final = 2**40
 """What one take may be settled to: sums of it stay whole numbers in every store."""
 
@@ -78,12 +81,12 @@ class SlidingWindow:
             return NEVER
         self._forget(now)
         missing = self._used + demand.cost - demand.limit
-        index = self._first
         until = now
-        while missing > 0:
+        for index in range(self._first, min(self._first + MOST_SEEN, len(self._times))):
+            if missing <= 0:
+                break
             missing -= self._amounts[index]
             until = self._times[index] + self._window
-            index += 1
         return until - now
 
     def left(self, demand: Demand, now: int) -> int:

@@ -13,7 +13,7 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, ResponseError
 
 from extproc.adapters.breaker import Breaker, State
-from extproc.adapters.redis_errors import sentence
+from extproc.adapters.redis_errors import Unread, sentence
 from extproc.adapters.redis_node import Node
 from extproc.adapters.redis_script import SCRIPT, Answer, pack
 from extproc.errors import ConfigError, Place, Unavailable
@@ -129,7 +129,12 @@ class Servers:
     def _connection(self, wanted: Mapping[str, Any]) -> AbstractConnection:
         if self._password is None:
             return connection(wanted)
-        return connection({**wanted, "password": self._password()})
+        try:
+            password = self._password()
+            password.encode()
+        except (OSError, ValueError):
+            raise Unread from None
+        return connection({**wanted, "password": password})
 
 
 def options(url: str) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from redis.exceptions import (
     AskError,
     MovedError,
     NoScriptError,
+    RedisError,
     ResponseError,
     TryAgainError,
 )
@@ -34,6 +35,10 @@ GO_ELSEWHERE: Final = (MovedError, AskError, TryAgainError, NoScriptError)
 _CODE: Final = re.compile(r"(?:^|-)([A-Z]{2,16})\b")
 
 
+class Unread(RedisError):
+    """There is no password that could be sent. Python's own error about one that is no text quotes it whole."""
+
+
 def state(error: Exception) -> str | None:
     """The code in SENTENCES, if the error tells of the whole server."""
     if isinstance(error, GO_ELSEWHERE):
@@ -49,6 +54,8 @@ def sentence(error: Exception) -> str:
         return f"it refuses the call ({next(iter(_codes(error)), 'ERR')})"
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, Unread):
+        return "its password cannot be read, or is not UTF-8"
     untrusted = refusal(error)
     return f"its certificate is not accepted{untrusted}" if untrusted else "no connection"
 

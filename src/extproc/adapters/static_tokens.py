@@ -21,6 +21,8 @@ IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
 MOST_BYTES: Final = 8 * 1024 * 1024
 BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """What a bearer token may be made of (RFC 6750 section 2.1)."""
+ODD: Final = (ValueError, AttributeError, RecursionError)
+"""What the parser raises for `0x_` and `2026-13-45`, for `!!timestamp x`, and for lists in lists in lists."""
 
 
 class StaticToken(Model):
@@ -112,17 +114,17 @@ def _parse(path: Path, raw: bytes | None) -> TokenFile:
         raise ConfigError(
             f"the token file {path} cannot be read: {error.strerror}", Place(field="config.reviewer.static.path")
         ) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = Place(file=str(path), line=mark.line + 1 if mark else 0)
-        # The parser's own words may quote the file.
-        raise ConfigError("this is not YAML, or a key is there twice", place) from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = Place(file=str(path), field=_field(first["loc"]))
         raise ConfigError(
             f"{first['msg']}. Each of `tokens` has token and username; uid, groups, audiences", place
         ) from None
+    except (yaml.YAMLError, *ODD) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = Place(file=str(path), line=mark.line + 1 if mark else 0)
+        # The parser's own words may quote the file.
+        raise ConfigError("this is not YAML, or a key is there twice, or a value needs quotes", place) from None
 
 
 def _field(location: Sequence[int | str]) -> str:

@@ -15,7 +15,7 @@ import hvac
 from extproc.adapters.flights import Flights
 from extproc.adapters.secrets import MOST_BYTES, SEGMENT, sealed
 from extproc.adapters.vault_client import VaultClient
-from extproc.adapters.vault_http import DENIED, MISSING, STRANGE, Trouble, attempt
+from extproc.adapters.vault_http import DENIED, MISSING, STRANGE, UNREADABLE, Trouble, attempt
 from extproc.core.measure import CacheUse
 from extproc.core.secret import Secret
 from extproc.errors import ConfigError, Place, Unavailable
@@ -227,6 +227,8 @@ def found(client: hvac.Client, place: Location) -> Found | Trouble:
         answer = attempt(lambda: kv.v2.read_secret_version(path, mount_point=mount, raise_on_deleted_version=True))
     if answer is MISSING:
         return Found({})
+    if answer is UNREADABLE:  # whoever writes this secret made it so, and Vault is not down for everybody else
+        return replace(UNREADABLE, down=False)
     if isinstance(answer, Trouble):
         return answer
     data = _object(answer, "data") if place.version == 1 else _object(_object(answer, "data"), "data")

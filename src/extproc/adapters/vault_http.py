@@ -3,6 +3,7 @@ exception turned into a value here (`attempt`), so that none of them, with its U
 """
 
 import io
+import os
 import ssl
 import time
 from collections.abc import Callable
@@ -49,6 +50,7 @@ TLS: Final = Trouble(
     "no trusted TLS connection to Vault can be made; look at `ca`, and at the server's certificate", down=True
 )
 STRANGE: Final = Trouble("the answer is not one that Vault gives: look at `address`", down=True)
+UNREADABLE: Final = Trouble("the answer is longer than 1 MiB, or nested too deeply: it is not read", down=True)
 OPEN: Final = Trouble("Vault failed several times in a row, and is not asked again so soon", down=True)
 CLOSED: Final = Trouble("the connection to Vault was closed, as its configuration is no longer in use", down=True)
 DENIED: Final = Trouble(
@@ -72,6 +74,8 @@ TROUBLES: Final[tuple[tuple[type[Exception], Trouble], ...]] = (
     (urllib3.exceptions.TimeoutError, SLOW),
     (requests.exceptions.ConnectionError, UNREACHABLE),
     (urllib3.exceptions.ProtocolError, UNREACHABLE),
+    (requests.exceptions.ContentDecodingError, UNREADABLE),
+    (RecursionError, UNREADABLE),
 )
 """In this order: an SSLError is a ConnectionError to requests."""
 
@@ -106,7 +110,7 @@ class VaultServer:
         if (self.cert is None) != (self.key is None):
             raise ConfigError("cert and key are given together, or not at all", Place(field="connections.vault.cert"))
         for name, path in {"ca": self.ca, "cert": self.cert, "key": self.key}.items():
-            if path is not None and not path.is_file():
+            if path is not None and not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where nobody may look
                 raise ConfigError(f"{str(path)!r} is not a file", Place(field=f"connections.vault.{name}"))
 
     def session(self) -> requests.Session:

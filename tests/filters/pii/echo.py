@@ -72,6 +72,20 @@ def gemini_end() -> list[bytes]:
     return [sse({"candidates": [{"index": 0, "content": {"parts": [{"text": ""}]}, "finishReason": "STOP"}]})]
 
 
+def interactions_delta(index: int, kind: str, piece: str) -> bytes:
+    delta = {"type": "text", "text": piece} if kind == TEXT else {"type": "arguments_delta", "arguments": piece}
+    step = index if kind == TEXT else 10 + index
+    return sse({"event_type": "step.delta", "index": step, "delta": delta}, "step.delta")
+
+
+def interactions_end() -> list[bytes]:
+    return [
+        sse({"event_type": "step.stop", "index": 0}, "step.stop"),
+        sse({"event_type": "step.stop", "index": 10}, "step.stop"),
+        sse({"event_type": "interaction.completed", "interaction": {}}, "interaction.completed"),
+    ]
+
+
 @dataclass(frozen=True)
 class Dialect:
     delta: Callable[[int, str, str], bytes]
@@ -87,6 +101,7 @@ DIALECTS = {
     "responses": Dialect(responses_delta, responses_end),
     "anthropic": Dialect(anthropic_delta, anthropic_end),
     "gemini": Dialect(gemini_delta, gemini_end),
+    "interactions": Dialect(interactions_delta, interactions_end),
     "cut off": Dialect(chat_delta, list),
 }
 
@@ -121,4 +136,7 @@ def pieces(event: dict[str, Any]) -> list[tuple[str, str]]:
     if kind == "content_block_delta":
         delta, block = event["delta"], event["index"]
         found.append((TEXT, delta["text"]) if "text" in delta else (f"{TOOL}{block - 10}", delta["partial_json"]))
+    if event.get("event_type") == "step.delta":
+        delta, step = event["delta"], event["index"]
+        found.append((TEXT, delta["text"]) if "text" in delta else (f"{TOOL}{step - 10}", delta["arguments"]))
     return found

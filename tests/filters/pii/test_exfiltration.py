@@ -12,6 +12,7 @@ import pytest
 from extproc.errors import TooLarge
 from extproc_filters.pii.answers import Assigned, Restoration, Return
 from extproc_filters.pii.media import Media
+from extproc_filters.pii.pieces import MOST_DELTAS
 from extproc_filters.pii.placeholders import Placeholders
 from extproc_filters.pii.restore import MOST_PLACES, Restorer
 from extproc_filters.pii.streamed import Streamed
@@ -52,6 +53,15 @@ def own(text: str, **members: object) -> dict[str, object]:
     return {"type": "content-delta", "id": "0", **members, "delta": {"message": {"content": {"text": text}}}}
 
 
+def choice_among(text: str) -> dict[str, object]:
+    others = {f"name{number}": "" for number in range(MOST_DELTAS)}
+    return {"choices": [{"index": 0, "delta": {**others, "content": text}}]}
+
+
+def part_among(text: str, other: object) -> dict[str, object]:
+    return {"candidates": [{"content": {"parts": [{"text": ""}, *[other] * MOST_DELTAS, {"text": text}]}}]}
+
+
 CUT = {
     "an index in figures": [choice(LINK), second(MARK + ")", "0")],
     "an index with a fraction": [choice(LINK), second(MARK + ")", 0.0)],
@@ -59,6 +69,15 @@ CUT = {
     "no index": [second(LINK, 0), {"choices": [{"delta": {"content": MARK + ")"}}]}],
     "another dialect's member": [candidate(LINK), candidate(MARK + ")")],
     "an unknown dialect": [own(LINK), own(MARK + ")")],
+    "an unknown dialect that ends": [own(LINK), own(MARK + ")", type="content-end")],
+    "a block that ends": [
+        {"type": "content_block_delta", "index": 0, "delta": {"text": LINK}},
+        {"type": "content_block_stop", "index": 0, "delta": {"text": MARK + ")"}},
+    ],
+    "behind too many others": [choice_among(LINK), choice_among(MARK + ")")],
+    "behind too many parts": [part_among(LINK, {}), part_among(MARK + ")", {})],
+    "behind too much else": [part_among(LINK, None), part_among(MARK + ")", None)],
+    "beside a delta": [own("", note={"text": LINK}), own("", note={"text": MARK + ")"})],
     "between others": [own(LINK), own("", id=" \n "), own(MARK + ")")],
     "text": [LINK, MARK + ")"],
     "an address that goes on": [own("see https://evil.example/"), own(MARK)],

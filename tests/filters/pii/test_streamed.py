@@ -198,6 +198,24 @@ def test_large_names_are_no_names() -> None:
     assert data(rest)["delta"] == "[EM"
 
 
+def test_the_event_that_brings_the_rest_is_small() -> None:
+    transformer = stream(1_000_000)
+    event = {"type": "content_block_delta", "index": 1, "delta": {"text": "[EM"}}
+    transformer.feed(sse({**event, "n" * 500_000: 1, **{f"m{number}": number for number in range(10_000)}}))
+    while transformer.behind:
+        transformer.feed(b"")
+    rest = b"".join(transformer.finish())
+    assert len(rest) < 5000
+    assert {**data(rest), **event} == data(rest)
+
+
+def test_a_place_with_long_names_is_none_to_remember() -> None:
+    transformer = stream(1_000_000)
+    short, long = "a" * 500, "b" * 2000
+    left = events(transformer.feed(sse({short: "[EMAIL_ADDRESS_1]", "c": {long: "[EMAIL_ADDRESS_1]"}})))
+    assert left == [{short: VALUE, "c": {long: "[EMAIL_ADDRESS_1]"}}]
+
+
 def test_work_on_a_large_event_is_cut_into_slices() -> None:
     texts = ["[EMAIL_ADDRESS_1] " * 100] * 500
     event = sse({"x": texts})
@@ -210,6 +228,22 @@ def test_work_on_a_large_event_is_cut_into_slices() -> None:
         "x": [text.replace("[EMAIL_ADDRESS_1]", "jane@example.org") for text in texts]
     }
     assert not transformer.behind
+
+
+def test_many_small_events_are_not_worked_on_at_once() -> None:
+    """Of 64 KiB of them each costs a tenth of a millisecond; and one that ends a text, if there are very many, as much."""
+    few = [chat_delta(0, TEXT, "hello") for _ in range(500)]
+    stops = [sse({"type": "content_block_stop", "index": 5000}) for _ in range(20)]
+    many = stream(1_000_000)
+    for index in range(300):
+        many.feed(anthropic_delta(index, TEXT, "[EM"))
+        assert not many.behind
+    for transformer, chunk in ((stream(), b"".join(few)), (many, b"".join(stops))):
+        out = [transformer.feed(chunk)]
+        assert 0 < len(out[0]) < len(chunk)
+        while transformer.behind:
+            out.append(transformer.feed(b""))
+        assert b"".join(out) == chunk
 
 
 def test_a_stream_that_is_cut_short_in_its_encoding() -> None:

@@ -89,6 +89,29 @@ JSON: Final[dict[str, tuple[Any, Usage]]] = {
         },
         Usage(4, 11, 15),
     ),
+    "interaction": (
+        {
+            "steps": [{"type": "model_output", "content": [{"type": "text", "text": INNER}]}],
+            "usage": {
+                "total_input_tokens": 9,
+                "total_cached_tokens": 4,
+                "total_output_tokens": 77,
+                "total_thought_tokens": 90,
+                "total_tool_use_tokens": 3,
+                "total_tokens": 179,
+                "input_tokens_by_modality": [{"modality": "text", "tokens": 9}],
+            },
+        },
+        Usage(12, 167, 179),
+    ),
+    "bedrock": (
+        {
+            "output": {"message": {"role": "assistant", "content": [{"text": INNER}]}},
+            "stopReason": "end_turn",
+            "usage": {"inputTokens": 30, "outputTokens": 62, "totalTokens": 92, "cacheReadInputTokens": 1000},
+        },
+        Usage(1030, 62, 1092),
+    ),
     "gemini list": (
         [
             {"candidates": [], "usageMetadata": {"promptTokenCount": 4, "totalTokenCount": 4}},
@@ -150,6 +173,20 @@ STREAMS: Final[dict[str, tuple[bytes, Usage]]] = {
             names=True,
         ),
         Usage(125, 15, 140),
+    ),
+    "interaction": (
+        sse(
+            {"event_type": "interaction.created", "interaction": {"id": "i", "status": "in_progress"}},
+            {"event_type": "step.delta", "index": 0, "delta": {"type": "text", "text": INNER}},
+            {
+                "event_type": "interaction.completed",
+                "interaction": {
+                    "usage": {"total_input_tokens": 7, "total_output_tokens": 5, "total_tokens": 12},
+                },
+            },
+            done=True,
+        ),
+        Usage(7, 5, 12),
     ),
     "gemini": (
         sse(

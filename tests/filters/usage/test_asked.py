@@ -39,6 +39,7 @@ def edited(body: bytes) -> bytes | None:
         ({"max_tokens": 5, "max_completion_tokens": 100}, 100, 1),
         ({"max_tokens": 7, "n": 2, "best_of": 5}, 7, 5),
         ({"generationConfig": {"maxOutputTokens": 20, "candidateCount": 2}}, 20, 2),
+        ({"inferenceConfig": {"maxTokens": 20}}, 20, 1),
         ({"generation_config": {"max_output_tokens": 20, "candidate_count": 2}}, 20, 2),
         ({}, None, 1),
         ({"messages": [{"max_tokens": 5}], "metadata": {"max_tokens": 5}}, None, 1),
