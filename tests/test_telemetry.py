@@ -190,6 +190,19 @@ def test_extensions_that_every_configuration_calls_anew_have_a_ceiling(registry:
     assert found == {"quota-1": 2, "quota-2": 1, "quota-3": None, "other": 1}
 
 
+def test_so_have_those_of_them_that_fail(registry: CollectorRegistry) -> None:
+    metrics = Metrics(registry, most_series=2)
+    for number in range(5):
+        failed = Skip(f"quota-{number}", Phase.REQUEST_HEADERS, Cause.TIMEOUT)
+        metrics.count(Record("egress/egress", skips=(failed,), unsettled=(failed,)))
+        metrics.count(Record("egress/egress", code="c", failure=Cause.DEFECT, extension=f"quota-{number}"))
+    text = generate_latest(registry)
+    for name in (b"failures", b"fail_open", b"unsettled"):
+        assert text.count(b"extproc_%s_total{" % name) == 3
+    others = dict.fromkeys(("route", "backend", "namespace", "serviceAccount"), "other")
+    assert counted(registry, "extproc_failures_total", extension="other", cause="defect", **others) == 3
+
+
 def test_codes_and_entities_that_filters_make_up_have_a_ceiling_too(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry)
     for number in range(1000):

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from extproc.admin import Admin, Health, entrance
+from extproc.admin.server import PIECE
 from extproc.errors import ConfigError
 
 STATUS = {"chains": [{"route": "egress/r"}], "dependencies": {}}
@@ -160,6 +161,27 @@ async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.Monk
     monkeypatch.setattr(entrance, "LIFETIME", 0.05)
     async with serving() as admin:
         assert await raw(admin, b"GET /healthz HT") == b""
+
+
+async def test_who_does_not_read_fills_no_memory() -> None:
+    """What is said to all at once is kept once, and not for each who asked and stopped reading."""
+    told = bytes(64 * 1024 * 1024)
+    async with serving(metrics=lambda: told) as admin, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", admin.address.port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while not (waiting := _to_be_sent(admin)):  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+        assert waiting <= 4 * PIECE
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert b"Content-Length: 67108864\r\n" in head + b"\r\n"
+    assert body == told
+
+
+def _to_be_sent(admin: Admin) -> int:
+    """Bytes that wait for those who asked to read them."""
+    assert admin._entrance is not None
+    return sum(guest._transport.get_write_buffer_size() for guest in admin._entrance._inside)
 
 
 async def test_whoever_asks_at_once_is_told_what_was_found_once() -> None:

@@ -50,6 +50,11 @@ FILTERS: tuple[Case, ...] = (
         lambda g: g.filter["request_attributes"].remove("source.address"),
     ),
     Case(Code.FILTER_METADATA, "add extproc to metadata_options", lambda g: g.received.remove("extproc")),
+    Case(
+        Code.FILTER_METADATA,
+        "what is published in io.example.usage is not accepted",
+        lambda g: g.received.remove("io.example.usage"),
+    ),
     Case(Code.FILTER_CLAIM, "it sends x-extproc-pass", having("service", initial_metadata=[PASS])),
     Case(Code.FILTER_TIMEOUT, "message_timeout is 0.2 s, .* budget of 0.8 s", without("filter", "message_timeout")),
     Case(Code.FILTER_TIMEOUT, "message_timeout is 0.8 s", having("filter", message_timeout="0.800s")),
@@ -92,7 +97,7 @@ FILTERS: tuple[Case, ...] = (
     ),
     Case(
         Code.FILTER_MUTATIONS,
-        "mutation_rules refuse authorization, .* and 13 more.*answered with an error",
+        "mutation_rules refuse authorization, .* and 14 more.*answered with an error",
         having("rules", disallow_all=True),
     ),
     Case(Code.FILTER_MUTATIONS, "mutation_rules refuse :path:", having("rules", disallow_system=True)),
@@ -103,7 +108,7 @@ FILTERS: tuple[Case, ...] = (
     ),
     Case(
         Code.FILTER_MUTATIONS,
-        "mutation_rules refuse proxy-authorization, api-key, cookie, accept-encoding and",
+        "mutation_rules refuse proxy-authorization, api-key, ocp-apim-subscription-key, cookie and",
         having("rules", disallow_all=True, allow_expression={"regex": "authorization|x-.*|:path"}),
     ),
     Case(Code.FILTER_MUTATIONS_OPEN, "allow_all_routing is true", having("rules", allow_all_routing=True)),

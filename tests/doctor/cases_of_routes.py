@@ -1,7 +1,7 @@
 """What can be wrong with a connection manager and its routes."""
 
 from extproc.doctor.finding import Code
-from tests.doctor.case import MODES, PASS, Case, having, overridden, without
+from tests.doctor.case import MODES, PASS, Case, Change, having, overridden, without
 from tests.doctor.parts import FILTER_CONFIG, NAME, PER_ROUTE, Parts, per_route
 
 
@@ -35,10 +35,36 @@ def to_a_stranger(g: Parts) -> None:
     g.route.update(per_route(overrides={"grpc_service": service}))
 
 
-def logging(text: str) -> dict[str, object]:
-    kind = "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"
-    config = {"@type": kind, "log_format": {"text_format_source": {"inline_string": f"{text}\n"}}}
-    return {"name": "envoy.access_loggers.stdout", "typed_config": config}
+LOGGERS = "type.googleapis.com/envoy.extensions.access_loggers"
+
+
+def logging(text: str) -> Change:
+    """An access log with this in its lines."""
+    config = {
+        "@type": f"{LOGGERS}.stream.v3.StdoutAccessLog",
+        "log_format": {"text_format_source": {"inline_string": f"{text}\n"}},
+    }
+    return having("manager", access_log=[{"name": "envoy.access_loggers.stdout", "typed_config": config}])
+
+
+def logging_by_default(g: Parts) -> None:
+    """In Envoy's own format, which has the path."""
+    config = {"@type": f"{LOGGERS}.file.v3.FileAccessLog", "path": "/dev/null"}
+    g.manager["access_log"] = [{"name": "envoy.access_loggers.file", "typed_config": config}]
+
+
+def logging_upstream(g: Parts) -> None:
+    """A log of the router, of each try."""
+    logging("%PATH(NQ)% %REQ(authorization)%")(g)
+    g.router["upstream_log"] = g.manager.pop("access_log")
+
+
+def logging_over_grpc(g: Parts) -> None:
+    """An access log that always has the path."""
+    service = {"envoy_grpc": {"cluster_name": g.stub["name"]}}
+    common = {"log_name": "egress", "transport_api_version": "V3", "grpc_service": service}
+    config = {"@type": f"{LOGGERS}.grpc.v3.HttpGrpcAccessLogConfig", "common_config": common}
+    g.manager["access_log"] = [{"name": "envoy.access_loggers.http_grpc", "typed_config": config}]
 
 
 ROUTES: tuple[Case, ...] = (
@@ -82,7 +108,12 @@ ROUTES: tuple[Case, ...] = (
     Case(
         Code.FILTER_METADATA,
         "route to-localhost: .*metadata",
-        overridden(metadata_options={"receiving_namespaces": {"untyped": ["other"]}}),
+        overridden(metadata_options={"receiving_namespaces": {"untyped": ["io.example.usage"]}}),
+    ),
+    Case(
+        Code.FILTER_METADATA,
+        "route to-localhost: what is published in io.example.usage",
+        overridden(metadata_options={"receiving_namespaces": {"untyped": ["extproc"]}}),
     ),
     Case(Code.FILTER_CLAIM, "route to-localhost: it sends x-extproc-pass", overridden(grpc_initial_metadata=[PASS])),
     Case(
@@ -98,8 +129,25 @@ ROUTES: tuple[Case, ...] = (
     Case(
         Code.MANAGER_LOG,
         "its access log has authorization: the credential",
-        lambda g: g.manager.update(access_log=[logging("%REQ(x-key?Authorization)% %REQ(X-REQUEST-ID)%")]),
+        logging("%REQ(x-key?Authorization)% %REQ(X-REQUEST-ID)% %REQ(x-authorization)%"),
     ),
+    Case(
+        Code.MANAGER_LOG,
+        "has ocp-apim-subscription-key, x-api-key: the credential",
+        logging("%REQUEST_HEADER(x-api-key):9% %REQUEST_HEADER(Ocp-Apim-Subscription-Key)%"),
+    ),
+    Case(
+        Code.MANAGER_LOG,
+        "has authorization, cookie: the credential",
+        logging("%CEL(request.headers['authorization'])% %CEL(request.headers.cookie)% %PROTOCOL% cookie"),
+    ),
+    Case(Code.MANAGER_LOG, "its access log has the path, and in it the credential", logging("%PATH%")),
+    Case(Code.MANAGER_LOG, "the path, and in it", logging("%REQ(X-ENVOY-ORIGINAL-PATH?:PATH):99% %PATH(NQ:ORIG)%")),
+    Case(Code.MANAGER_LOG, "the path, and in it", logging("%QUERY_PARAM(key)%")),
+    Case(Code.MANAGER_LOG, "the path, and in it", logging("%CEL(request.path)% %CEL(request.url_path)%")),
+    Case(Code.MANAGER_LOG, "the path, and in it", logging_by_default),
+    Case(Code.MANAGER_LOG, "the path, and in it", logging_over_grpc),
+    Case(Code.MANAGER_LOG, "its access log has authorization: the credential", logging_upstream),
     Case(Code.ROUTE_UNREAD, "its routes are in a matcher", in_a_matcher),
     Case(Code.ROUTE_TIMEOUT, "Envoy ends answers after 15 s", without("action", "timeout")),
     Case(

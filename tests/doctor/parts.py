@@ -27,6 +27,7 @@ def plan_in(directory: Path, authority: Path) -> Plan:
         admin=Address(path=directory / "admin.sock"),
         sockets=(Address(path=directory / "extproc.sock"),),
         request_body=True,
+        namespaces=("io.example.usage",),
         upstreams=(stub, secure),
         hosts=tuple(
             VirtualHost((host,), (Rule(f"to-{host}", Match(), ((upstream, 1),)),))
@@ -44,7 +45,9 @@ def needs_of(plan: Plan, **more: Any) -> Needs:
         plan.budget,
         tuple(map(str, plan.sockets)),
         hosts=("localhost", "secure.example"),
+        namespaces=plan.namespaces,
         injects=True,
+        injects_query=True,
         **more,
     )
 

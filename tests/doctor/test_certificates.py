@@ -26,10 +26,15 @@ def status(found: object) -> dict[str, Any]:
         (dates("15T08:01:00", "20T00:00:00"), Code.SERVER_CERTIFICATE, "begins only on 2027-01-15 08:01 UTC"),
         (None, Code.SERVER_CERTIFICATE, "its certificate cannot be read"),
         ({"notBefore": "soon", "notAfter": 7}, Code.SERVER_CERTIFICATE, "its certificate cannot be read"),
+        (
+            dict.fromkeys(("notBefore", "notAfter"), "9999-12-31T23:59:59-23:59"),
+            Code.SERVER_CERTIFICATE,
+            "its certificate cannot be read",
+        ),
         (dates("05T08:00:00", "16T07:00:00"), Code.SERVER_CERTIFICATE_ENDS, "ends on 2027-01-16 07:00 UTC"),
         (dates("14T23:00:00", "15T08:59:00"), Code.SERVER_CERTIFICATE_ENDS, "ends on 2027-01-15 08:59 UTC"),
     ],
-    ids=["ended", "not begun", "unreadable", "nonsense", "days", "hours"],
+    ids=["ended", "not begun", "unreadable", "nonsense", "no time at all", "days", "hours"],
 )
 def test_one_that_is_not_good_for_long(found: object, code: Code, text: str) -> None:
     [finding] = of_listeners(status(found), NOW)

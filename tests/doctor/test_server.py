@@ -126,7 +126,9 @@ def test_one_that_says_nothing_of_its_configuration_is_as_before(told: object) -
         ('extproc_denials_total{code="rate_limited"} 7.0', None, 0),
         ('extproc_denials_total{code="key_unresolved"} 0.0', None, 0),
         ('extproc_denials_created{code="key_unresolved"} 1.7e9', None, 0),
-        ("extproc_denials_total NaN", None, 0),
+        ('extproc_denials_total{code="key_unresolved"} NaN', None, 0),
+        ('extproc_denials_total{namespace="code=\\"key_unresolved\\""} 1.0', None, 0),
+        ('extproc_denials_total{code="key_unresolved"' * 100_000, None, 0),
     ],
 )
 def test_what_was_counted_and_should_not_have_been(line: str, code: Code | None, count: int) -> None:

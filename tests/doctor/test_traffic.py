@@ -31,6 +31,14 @@ def test_what_went_around_the_server(stats: dict[str, float], code: Code | None,
     assert found == ([(code, True)] if code else [])
 
 
+@pytest.mark.parametrize("around", [".ext_proc.", ".ssl.certificate."])
+def test_a_name_without_end_is_not_looked_at(around: str) -> None:
+    """Whoever answers in Envoy's place keeps nobody waiting."""
+    name = "cluster.x" + around * 100_000
+    counted = values({"stats": [{"name": name, "value": 1}, {"name": "short", "value": 2}]})
+    assert counted == {"short": 2}
+
+
 @pytest.mark.parametrize(
     ("name", "cluster", "counted"),
     [

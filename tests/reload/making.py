@@ -11,9 +11,10 @@ import yaml
 from extproc.reload.following import Follower
 from extproc.reload.source import Source
 from extproc.worker import Worker
-from tests.e2e.gateway import AUTHN, INJECT, VERSION, backend, policy, quota, tokens
+from tests.e2e.gateway import AUTHN, INJECT, VERSION, backend, policy, tokens
 
-PEER = "Bearer token-of-ai-workloads"
+KEPT = 2
+"""What one configuration of these tests borrows: its file secrets, and what is known of tokens."""
 
 
 def documents(folder: Path, *extensions: dict[str, Any], **settings: Any) -> list[dict[str, Any]]:
@@ -76,4 +77,13 @@ async def following(path: Path) -> AsyncIterator[Follower]:
         await worker.stop()
 
 
-__all__ = ["PEER", "Steps", "documents", "following", "put", "quota", "write"]
+async def offer(follower: Follower, *, asked: bool = False) -> None:
+    """What is on disk now."""
+    changes = follower.changes
+    seen = await changes._look()
+    changes.looks, changes.name = seen.looks, seen.name
+    await follower.offer(seen.snapshot, asked=asked)
+
+
+def told(follower: Follower) -> dict[str, Any]:
+    return follower.worker.condition.status()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import orjson
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -51,10 +52,17 @@ def test_the_metrics_name_one_configuration_at_a_time(first: Loaded, tmp_path: P
     assert 'extproc_configuration_reloads_total{result="refused"} 0.0' in text, "it is there before the first one"
 
 
+def test_a_file_whose_name_is_no_text_spoils_no_status(first: Loaded) -> None:
+    condition = Condition(first, Series(CollectorRegistry()))
+    condition.refused(["/etc/\udcff.yaml: wrong"])
+    assert orjson.loads(orjson.dumps(condition.status()))["problem"] == ["/etc/\\udcff.yaml: wrong"]
+
+
 def test_a_thousand_sentences_are_not_kept() -> None:
     found = bounded(str(number) for number in range(1000))
     assert len(found) == MOST + 1
     assert found[-1] == f"and {1000 - MOST} more"
+    assert bounded(found) == found, "a worker keeps what its parent has kept"
     assert bounded(["one"]) == ("one",)
 
 

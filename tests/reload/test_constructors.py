@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 
 from extproc import Continue, Phase
-from extproc.reload import following as module
 from extproc.reload.condition import LONGEST, bounded
-from extproc.reload.following import load
+from extproc.reload.loading import MOST_STUCK, load
 from extproc.reload.source import Declined
 from extproc.schema import Model
 from tests.e2e.gateway import quota
-from tests.reload.making import following, put, write
-from tests.reload.test_following import KEPT, offer, told
+from tests.reload.making import KEPT, following, offer, put, told, write
 
 DO: dict[str, Callable[[], object]] = {}
 
@@ -79,7 +77,7 @@ async def test_a_constructor_that_never_returns_is_refused_and_not_waited_for(
         source = first.source
         write(tmp_path, ODD, filters=FILTERS)
         seen = await follower.changes._look()
-        for _ in range(module.MOST_STUCK):
+        for _ in range(MOST_STUCK):
             with pytest.raises(Declined, match=r"config.yaml: it was not built within 0\.\d+ s: some extension waits"):
                 await load(first, seen.snapshot, 0.01)
         with pytest.raises(Declined, match="4 configurations before it have not been built yet: restart the server"):
@@ -124,12 +122,23 @@ async def _fails(*_: object) -> None:
 def test_sentences_are_bounded() -> None:
     """They go in one line to each worker, and whoever is told of more than it reads ends."""
     (one,) = bounded(["x" * 9_000_000])
-    assert len(one) == LONGEST + 3
+    assert len(one) == LONGEST
+    assert bounded([one]) == (one,)
 
 
-async def test_the_switch_interval_is_as_before(tmp_path: Path) -> None:
+async def test_the_switch_interval_is_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = sys.getswitchinterval()
     async with following(write(tmp_path)) as follower:
         put(tmp_path / "config.yaml", "bad: 1")
         await offer(follower)
-    assert sys.getswitchinterval() == before
+        assert sys.getswitchinterval() == before
+        seen = (await follower.changes._look()).snapshot
+        monkeypatch.setattr(threading.Thread, "start", _no_thread)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await load(follower.worker.first, seen)
+        assert sys.getswitchinterval() == before
+        monkeypatch.undo()
+
+
+def _no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

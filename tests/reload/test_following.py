@@ -1,48 +1,23 @@
-"""A process that follows its configuration: what it takes over, what it keeps, what it refuses and says."""
+"""A process that follows its configuration: what it takes over, what it refuses, and what it says of that."""
 
 import asyncio
 import errno
-import gc
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extproc.core.session import Session
-from extproc.errors import ConfigError, Unavailable
-from extproc.policy import read
-from extproc.ports import Algorithm, Demand
 from extproc.reload.changes import AGAIN, EVERY, STILL
-from extproc.reload.following import CHANGED, Follower, Obedient
-from extproc.reload.snapshot import name, reread, snapshot, written
+from extproc.reload.following import Follower
 from extproc.reload.source import Loaded, Source
 from extproc.worker import Worker
-from tests.e2e.gateway import PII, quota, tokens
+from tests.e2e.gateway import PII, quota
 from tests.e2e.processes import short_directory
-from tests.reload.making import Steps, following, put, write
-
-KEPT = 2
-"""What one configuration of these tests borrows: its file secrets, and what is known of tokens."""
-
-REDIS = {"redis": {"url": "unix:///nowhere/redis.sock"}}
-
-
-async def offer(follower: Follower, *, asked: bool = False) -> None:
-    """What is on disk now."""
-    changes = follower.changes
-    seen = await changes._look()
-    changes.looks, changes.name = seen.looks, seen.name
-    await follower.offer(seen.snapshot, asked=asked)
-
-
-def told(follower: Follower) -> dict[str, Any]:
-    return follower.worker.condition.status()
+from tests.reload.making import KEPT, Steps, following, offer, put, told, write
 
 
 def counted(follower: Follower) -> dict[str, float]:
@@ -67,7 +42,7 @@ async def test_a_change_is_taken_over(tmp_path: Path) -> None:
 
 
 async def test_a_bad_one_keeps_the_last_good_one_and_says_what_check_says(tmp_path: Path) -> None:
-    path = write(tmp_path, quota(5))
+    path = write(tmp_path, quota(5, algorithm="fixed-window"))
     async with following(path) as follower:
         engine = follower.worker.engine
         put(path, path.read_text().replace("fixed-window", "fixed-windows"))
@@ -177,199 +152,6 @@ async def test_what_envoy_does_not_know_yet_is_said(tmp_path: Path) -> None:
         assert told(follower)["envoy"] == []
 
 
-async def test_a_limit_goes_on_counting(tmp_path: Path) -> None:
-    path = write(tmp_path, quota(5))
-    async with following(path) as follower:
-        demand = Demand(b"somebody's", Algorithm.FIXED_WINDOW, 5, 3600.0, 5)
-        for number in range(5):
-            outside = follower.worker.resolved.outside
-            assert outside is not None
-            assert (await outside.counters("memory").take([demand])).admitted
-            write(tmp_path, quota(6 + number))
-            await offer(follower)
-        outside = follower.worker.resolved.outside
-        assert outside is not None
-        assert not (await outside.counters("memory").take([demand])).admitted
-
-
-async def test_clients_with_the_same_settings_go_on(tmp_path: Path) -> None:
-    async with following(write(tmp_path, quota(5), connections=REDIS)) as follower:
-        write(tmp_path, _redis(), connections=REDIS)
-        await offer(follower)
-        first = follower.worker._watch.dependencies["redis"]
-        write(tmp_path, _redis(6), connections=REDIS)
-        await offer(follower)
-        assert follower.worker._watch.dependencies["redis"] is first
-        assert follower.worker._watch.status()["redis"]["reachable"] is False, "it was asked before it was in force"
-        other = {"redis": {"url": "unix:///nowhere/other.sock"}}
-        write(tmp_path, _redis(6), connections=other)
-        await offer(follower)
-        assert follower.worker._watch.dependencies["redis"] is not first
-        write(tmp_path)
-        await offer(follower)
-        await follower.worker._generations.sweep()
-        assert follower.worker._watch.status() == {}
-        assert len(follower.worker.first.source.kept) == KEPT
-
-
-def _redis(number: int = 5) -> dict[str, Any]:
-    found = quota(number)
-    return {**found, "config": {**found["config"], "store": "redis"}}
-
-
-async def test_a_refused_one_leaves_nothing_behind(tmp_path: Path) -> None:
-    path = write(tmp_path)
-    async with following(path) as follower:
-        before = len(follower.worker.first.source.kept)
-        write(tmp_path, _redis(), connections=REDIS)
-        put(path, path.read_text().replace("window: 1h", "window: 1x"))
-        await offer(follower)
-        assert told(follower)["problem"]
-        assert len(follower.worker.first.source.kept) == before
-
-
-async def test_what_is_known_of_tokens_stays_known(tmp_path: Path) -> None:
-    """Else each reload would send every caller to the API server at once."""
-    path = write(tmp_path)
-    text = path.read_text()
-    static = "static:\n          path: tokens"
-    assert static in text
-    put(path, text.replace(static, "kubernetes: {}"))
-    async with following(path) as follower:
-        first = _reviews(follower)
-        put(path, path.read_text().replace("ai-workloads", "other-team"))
-        await offer(follower)
-        assert told(follower)["problem"] == []
-        assert _reviews(follower) is first
-        put(path, path.read_text().replace("audiences:\n      - egress", "audiences:\n      - elsewhere"))
-        await offer(follower)
-        assert _reviews(follower) is not first
-
-
-def _reviews(follower: Follower) -> Any:
-    (found,) = [one for one in follower.worker.resolved.extensions if one.name == "authn"]
-    reviews: Any = found.link.filter
-    return reviews._reviews
-
-
-async def test_a_token_that_was_taken_out_of_the_file_is_nobodys_at_once(tmp_path: Path) -> None:
-    async with following(write(tmp_path)) as follower:
-        assert await _reviews(follower).peer("token-of-ai-workloads", "") is not None
-        before, engine = told(follower)["hash"], follower.worker.engine
-        put(tmp_path / "tokens", tokens().replace("token-of-ai-workloads", "another-token"))
-        await offer(follower)
-        assert told(follower)["generation"] == 2
-        assert follower.worker.engine.generation != engine.generation
-        assert told(follower)["hash"] == before, "whoever knows the documents could try tokens until the hash fits"
-        assert await _reviews(follower).peer("token-of-ai-workloads", "") is None
-
-
-async def test_a_token_file_that_is_replaced_for_a_moment_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is in force is what was looked at: otherwise a token that was there for a moment would be good until the next
-    change, since the file looks as before.
-    """
-    path, contents = tmp_path / "tokens", read.content
-
-    def swapped(shown: Path, real: Path) -> bytes | ConfigError:
-        found = contents(shown, real)
-        if real == path:
-            put(path, tokens().replace("token-of-ai-workloads", "another-token"))
-        return found
-
-    async with following(write(tmp_path)) as follower:
-        write(tmp_path, quota(5))
-        seen = await follower.changes._look()
-        monkeypatch.setattr(read, "content", swapped)
-        await follower.offer(seen.snapshot, asked=False)
-        monkeypatch.undo()
-        assert told(follower)["problem"] == []
-        assert await _reviews(follower).peer("another-token", "") is None
-        assert await _reviews(follower).peer("token-of-ai-workloads", "") is not None
-        assert follower.changes.name != (await follower.changes._look()).name, "the next look sees what came meanwhile"
-
-
-async def test_a_token_file_that_was_not_there_a_moment_ago_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with following(write(tmp_path)) as follower:
-        write(tmp_path, quota(5))
-        seen = await follower.changes._look()
-        gone = ConfigError("there is no such file")
-        monkeypatch.setattr(read, "content", lambda _shown, _real: gone)
-        await follower.offer(seen.snapshot, asked=False)
-        monkeypatch.undo()
-        assert "the token file was not there a moment ago" in told(follower)["problem"][0]
-
-
-async def test_a_worker_takes_over_nothing_that_its_parent_has_not_seen(tmp_path: Path) -> None:
-    """Its documents are the parent's; the token file is read by each."""
-    path = write(tmp_path)
-    async with following(path) as follower:
-        worker, engine = follower.worker, follower.worker.engine
-        write(tmp_path, quota(5))
-        file = tmp_path / "good.json"
-        file.write_bytes(written(snapshot(path)))
-        asked = _asks(file, worker)
-        put(tmp_path / "tokens", tokens().replace("token-of-ai-workloads", "another-token"))
-        parent = Parent(asked, b'{"id": 2, "do": "commit"}', b'{"id": 3, "do": "name", "name": "another"}')
-        await _hears(worker, parent)
-        assert worker.engine is engine
-        assert [CHANGED.encode() in one for one in parent.heard] == [True, False, True]
-        assert len(worker.first.source.kept) == KEPT
-
-
-async def test_a_hundred_configurations_leave_no_file_and_no_thread(tmp_path: Path) -> None:
-    """With a Redis that is another one each time, and every fifth refused."""
-    async with following(write(tmp_path, _redis(), connections=REDIS)) as follower:
-        counts = []
-        for number in range(100):
-            redis = {"redis": {"url": f"unix:///nowhere/{number}.sock"}}
-            write(tmp_path, _redis(number + 1), connections=redis if number % 5 else {"redis": {}})
-            await offer(follower)
-            await follower.worker._generations.sweep()
-            if number in (9, 99):
-                gc.collect()
-                files = os.listdir("/proc/self/fd")  # noqa: PTH208 - not waited for
-                counts.append((len(files), threading.active_count()))
-        assert counts[1] <= counts[0]
-        assert told(follower)["generation"] == 81
-
-
-async def test_a_token_file_that_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    async with following(write(tmp_path)) as follower:
-        (tmp_path / "tokens").unlink()
-        os.mkfifo(tmp_path / "tokens")
-        await asyncio.wait_for(offer(follower), 20)
-        assert "it is no regular file" in told(follower)["problem"][0]
-        (tmp_path / "tokens").unlink()
-        (tmp_path / "tokens").write_text(tokens())
-        await offer(follower)
-        assert told(follower)["problem"] == []
-
-
-async def test_secrets_are_in_no_sentence(tmp_path: Path) -> None:
-    async with following(write(tmp_path)) as follower:
-        (tmp_path / "tokens").write_text("tokens: [{token: canary-token, user: x}]")
-        await offer(follower)
-        assert told(follower)["problem"]
-        assert "canary" not in str(told(follower))
-
-
-async def test_an_exchange_keeps_what_it_began_with(tmp_path: Path) -> None:
-    async with following(write(tmp_path)) as follower:
-        session = Session(follower.worker.engine)
-        write(tmp_path, quota(5))
-        await offer(follower)
-        await follower.worker._generations.sweep()
-        assert session.engine is not follower.worker.engine
-        assert session.engine.admission is follower.worker.engine.admission
-        assert session.engine.passports is follower.worker.engine.passports
-        assert follower.worker._status()["configuration"]["inUse"] == 2
-        session.close()
-
-
 async def test_a_defect_while_loading_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with following(write(tmp_path)) as follower:
         engine = follower.worker.engine
@@ -431,22 +213,6 @@ async def test_what_could_not_be_taken_over_is_tried_again(tmp_path: Path, monke
         assert steps.slept == [EVERY, STILL, AGAIN, STILL, EVERY]
 
 
-async def test_memory_is_flat(tmp_path: Path) -> None:
-    """As many objects after forty configurations as after twenty."""
-    async with following(write(tmp_path, PII)) as follower:
-        counts = []
-        for number in range(40):
-            write(tmp_path, quota(number + 1), PII)
-            await offer(follower)
-            await follower.worker._generations.sweep()
-            if number in (19, 39):
-                gc.collect()
-                counts.append(len(gc.get_objects()))
-        assert told(follower)["generation"] == 41
-        assert counts[1] <= counts[0] + 100
-        assert len(follower.worker._generations) == 1
-
-
 async def test_status_and_readiness_over_http(tmp_path: Path) -> None:
     path = write(tmp_path)
     worker = Worker(Source(path).start(), f"unix://{tmp_path}/admin.sock", lambda: 0)
@@ -471,72 +237,6 @@ async def test_status_and_readiness_over_http(tmp_path: Path) -> None:
     assert "extproc_configuration_refused 1.0" in metrics
     assert f'extproc_configuration_info{{hash="{status["hash"]}"}} 1.0' in metrics
     assert "extproc_configuration_generations 1.0" in metrics
-
-
-class Parent:
-    """What a parent says, in turn, and what it hears."""
-
-    def __init__(self, *said: bytes) -> None:
-        self.said, self.heard = list(said), list[bytes]()
-
-    async def hear(self) -> bytes:
-        if not self.said:
-            raise asyncio.CancelledError
-        return self.said.pop(0)
-
-    def say(self, line: bytes) -> None:
-        self.heard.append(line)
-
-
-async def test_a_worker_does_as_its_parent_says(tmp_path: Path) -> None:
-    path = write(tmp_path)
-    async with following(path) as follower:
-        worker, engine = follower.worker, follower.worker.engine
-        write(tmp_path, quota(5))
-        (tmp_path / "good.json").write_bytes(written(snapshot(path)))
-        put(path, "bad: 1")
-        (tmp_path / "bad.json").write_bytes(written(snapshot(path)))
-        good, bad = (_asks(tmp_path / f"{name}.json", worker) for name in ("good", "bad"))
-        parent = Parent(good, b'{"id": 2, "do": "drop"}', bad, b'{"id": 3, "do": "commit"}')
-        await _hears(worker, parent)
-        assert worker.engine is engine
-        assert parent.heard[:2] == [b'{"id":1,"problems":[]}', b'{"id":2,"problems":[]}']
-        assert b"no document of a configuration" in parent.heard[2]
-        assert b"a defect" in parent.heard[3], "there is nothing to go over to"
-        parent = Parent(good, b'{"id": 4, "do": "commit"}', b'{"id": 5, "do": "refused", "problems": ["x"]}')
-        await _hears(worker, parent)
-        assert worker.engine is not engine
-        assert worker.condition.problems == ("x",)
-        parent = Parent(b'{"id": 6, "do": "live"}')
-        await _hears(worker, parent)
-        assert parent.heard == [b'{"id":6,"problems":[]}']
-        assert worker.condition.problems == ("x",)
-        await _hears(worker, Parent(b'{"id": 7, "do": "unchanged"}'))
-        assert worker.condition.problems == ()
-
-
-def _asks(file: Path, worker: Worker, **more: str) -> bytes:
-    """To prepare what is in this file, as a parent does who read the same."""
-    found = reread(file.read_bytes())
-    return orjson.dumps({"id": 1, "do": "prepare", "file": str(file), "name": name(found, worker.loaded.looks), **more})
-
-
-async def _hears(worker: Worker, parent: Parent) -> None:
-    with pytest.raises(asyncio.CancelledError):
-        await Obedient(worker, parent).run()
-
-
-async def test_exchanges_of_closed_configurations_are_told_that_it_is_unavailable(tmp_path: Path) -> None:
-    """One that was given up after its time: what it reached is closed, and says so."""
-    async with following(write(tmp_path, _redis(), connections=REDIS)) as follower:
-        outside = follower.worker.resolved.outside
-        assert outside is not None
-        store = outside.counters("redis")
-        write(tmp_path)
-        await offer(follower)
-        await follower.worker._generations.close()
-        with pytest.raises(Unavailable):
-            await store.take([Demand(b"x", Algorithm.FIXED_WINDOW, 5, 1.0, 5)])
 
 
 STEPS = st.lists(st.sampled_from(["good", "good again", "bad", "half", "gone", "pipe", "folder", "same"]), max_size=8)

@@ -1,9 +1,7 @@
 """The parent of workers that follow: all take over the same, or none does."""
 
 import asyncio
-import resource
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from extproc.reload.snapshot import name, reread, snapshot
 from extproc.reload.source import Declined, Source
 from extproc.tether import SNAPSHOT
 from extproc.workers import Patience
+from tests.disks import full_disk
 from tests.e2e.gateway import PII, quota
 from tests.reload.making import Steps, put, write
 
@@ -195,17 +194,6 @@ async def test_a_defect_ends_no_following(tmp_path: Path, leader: Leader, crew: 
         running.cancel()
     assert all(questions)
     assert "reload_failed" in [line["event"] for line in logs]
-
-
-@contextmanager
-def full_disk(most: int) -> Iterator[None]:
-    """Files take at most so many bytes: what is written of a larger one stays, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_what_could_not_be_written_is_tried_again(tmp_path: Path, leader: Leader, crew: Crew) -> None:

@@ -66,6 +66,7 @@ def test_looking_at_what_cannot_be_looked_at(tmp_path: Path, counts: bool) -> No
 def test_what_another_process_reads_is_the_same(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"\xff\x00 not text")
     os.mkfifo(tmp_path / "b.yaml")
+    Path(os.fsdecode(bytes(tmp_path) + b"/\xff.yaml")).write_text("c: 1")
     found = snapshot(tmp_path)
     again = reread(written(found))
     assert name(again, {}) == name(found, {})

@@ -1,8 +1,8 @@
 """An OTLP receiver: HTTP with protobuf, as OpenTelemetry's own messages describe it."""
 
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,7 +18,7 @@ MESSAGES = {"/v1/traces": ExportTraceServiceRequest, "/v1/metrics": ExportMetric
 
 
 class Receiver(ThreadingHTTPServer):
-    """What came is in `traces` and `metrics`. It answers with `status`, and not before `answers` is set."""
+    """What came is in `traces` and `metrics`. It answers with `status` and `body`, and not before `answers` is set."""
 
     daemon_threads = True
 
@@ -26,6 +26,7 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.came: dict[str, list[Any]] = {path: [] for path in MESSAGES}
         self.raw = b""
+        self.body: Callable[[], Iterable[bytes]] = tuple
         self.status, self.answers = 200, threading.Event()
         self.answers.set()
 
@@ -76,6 +77,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.came[self.path].append(MESSAGES[self.path].FromString(body))
         self.send_response(self.server.status)
         self.end_headers()
+        with suppress(ConnectionError):
+            for piece in self.server.body():
+                self.wfile.write(piece)
 
     def log_message(self, *args: object) -> None:
         """Nothing of it is for the tests' output."""

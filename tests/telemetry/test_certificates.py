@@ -1,5 +1,6 @@
 """Until when certificates are good, as the metrics and the status say."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -57,6 +58,13 @@ def test_what_is_no_certificate_has_no_time(tmp_path: Path, content: bytes) -> N
     path.write_bytes(content)
     assert validity(path) is None
     assert validity(tmp_path) is None
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_the_place_of_a_certificate_is_not_waited_for(tmp_path: Path) -> None:
+    """Whoever asks for the status asks the loop that serves exchanges."""
+    os.mkfifo(tmp_path / "listener.pem")
+    assert validity(tmp_path / "listener.pem") is None
 
 
 async def test_a_process_tells_of_its_listeners(tmp_path: Path) -> None:

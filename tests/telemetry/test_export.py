@@ -24,6 +24,8 @@ WHO = {"gateway": "egress/egress", "backend": "egress/openai", "namespace": "ai"
 
 Connect = Callable[..., Otel]
 
+MEBIBYTE = 1024 * 1024
+
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
@@ -266,14 +268,36 @@ async def test_a_receiver_that_refuses_or_is_not_there_is_counted(
         receiver.status, nowhere = status, {}
     otel = connected(OTEL_EXPORTER_OTLP_TIMEOUT="0.3", **nowhere)
     otel.tell(exchange())
-    await asyncio.to_thread(wait_until, lambda: failed(registry, "traces") > 0 and failed(registry, "metrics") > 0)
+    await asyncio.to_thread(
+        wait_until, lambda: all(exports(registry, each, "failed") > 0 for each in ("traces", "metrics"))
+    )
     started = time.perf_counter()
     await otel.stop()
     assert time.perf_counter() - started < GRACE + 3
 
 
-def failed(registry: CollectorRegistry, signal: str) -> float:
-    return registry.get_sample_value("extproc_otlp_exports_total", {"signal": signal, "outcome": "failed"}) or 0
+async def test_an_answer_without_end_is_not_read(
+    receiver: Receiver, registry: CollectorRegistry, connected: Connect
+) -> None:
+    """Whoever answers for the collector could fill the memory of the gateway."""
+    written = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal written
+        while written < 256 * MEBIBYTE:
+            yield bytes(MEBIBYTE)
+            written += MEBIBYTE
+
+    receiver.body = endless
+    otel = connected(OTEL_METRICS_EXPORTER="none")
+    otel.tell(exchange())
+    await asyncio.to_thread(wait_until, lambda: exports(registry, "traces", "answered") > 0)
+    await otel.stop()
+    assert written < 64 * MEBIBYTE, "no more than what is on its way"
+
+
+def exports(registry: CollectorRegistry, signal: str, outcome: str) -> float:
+    return registry.get_sample_value("extproc_otlp_exports_total", {"signal": signal, "outcome": outcome}) or 0
 
 
 async def test_an_end_leaves_no_thread(connected: Connect) -> None:

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from extproc.errors import ConfigError
-from extproc.telemetry.otel import Wanted, wanted
+from extproc.telemetry.otel import Wanted, connect, wanted
 from tests.e2e.gateway import AUTHN, policy, tokens, write
 from tests.e2e.processes import short_directory
 
@@ -87,6 +88,13 @@ def test_what_cannot_be_had_is_named_and_not_shown(name: str, value: str) -> Non
         wanted({**HERE, name: value})
     assert name in str(caught.value)
     assert "sk-canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_EVENT_COUNT_LIMIT"])
+def test_what_the_sdk_refuses_is_an_error_of_the_configuration(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "many")
+    with pytest.raises(ConfigError, match=f"^OpenTelemetry: {name} must be a non-negative integer"):
+        connect(HERE, CollectorRegistry(), "egress/egress")
 
 
 def test_packages_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

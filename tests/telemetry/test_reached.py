@@ -112,6 +112,30 @@ def test_a_new_configuration_goes_on_counting(registry: CollectorRegistry, metri
     assert (reads(registry, "hit"), called(registry, "failed")) == (2, 2)
 
 
+def test_dependencies_that_every_configuration_calls_anew_have_a_ceiling(registry: CollectorRegistry) -> None:
+    metrics = Metrics(registry, most_series=2)
+    for number in range(5):
+        vault = Database(name=f"vault:{number}")
+        metrics.follow({vault.name: vault}, ())
+        vault.times[CallOutcome.FAILED].add(1.0)
+    name = "extproc_dependency_call_seconds_count"
+    found = [
+        registry.get_sample_value(name, {"dependency": each, "outcome": "failed"})
+        for each in ("vault:0", "vault:1", "vault:2", "vault:4", "other")
+    ]
+    assert found == [1, 1, None, 1, 2]
+
+
+def test_caches_that_every_configuration_calls_anew_have_a_ceiling(registry: CollectorRegistry) -> None:
+    """And a name that cannot be written, from a filter of somebody else's, keeps nobody from reading the others."""
+    metrics = Metrics(registry, most_series=2)
+    for name in ("secrets:1", "\ud800", "secrets:2", "secrets:3", "secrets:1"):
+        metrics.follow({}, [Remembers({name: CacheUse(hits=1)})])
+    assert generate_latest(registry).count(b"extproc_cache_reads_total{") == 3 * 3
+    found = [reads(registry, "hit", name) for name in ("secrets:1", "secrets:2", "secrets:3", "other")]
+    assert found == [2, 1, None, 2]
+
+
 def test_a_dependency_that_is_gone_is_neither_up_nor_down(registry: CollectorRegistry, metrics: Metrics) -> None:
     def up() -> float | None:
         return registry.get_sample_value("extproc_dependency_up", {"dependency": "redis"})

@@ -7,10 +7,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from extproc.telemetry.sink import TOGETHER, Sink
+from tests.disks import full_disk
 
 PATIENCE = 10.0
 FULL = 65536
@@ -86,6 +88,20 @@ def test_what_comes_back_says_what_is_missing(pipe: Pipe) -> None:
     sink.write("kept")
     told, kept = read(reading, 2)
     assert (json.loads(told)["number"], kept) == (1, b"kept")
+
+
+def test_half_a_line_spoils_no_other(tmp_path: Path) -> None:
+    """A disk that is full takes the beginning of a line, and once there is room, what comes later."""
+    with (tmp_path / "log").open("ab") as file:
+        sink = Sink(file.fileno())
+        for _ in range(2):
+            with full_disk(100):
+                sink.write("x" * 150)
+                assert sink.flush(PATIENCE)
+        sink.write("kept")
+        assert sink.flush(PATIENCE)
+    half, told, kept = (tmp_path / "log").read_bytes().splitlines()
+    assert (half, json.loads(told)["number"], kept) == (b"x" * 100, 2, b"kept")
 
 
 def test_a_pipe_that_somebody_made_not_to_block_loses_nothing(pipe: Pipe) -> None:

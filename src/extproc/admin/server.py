@@ -7,7 +7,7 @@ ask for is made once: whoever can reach the port can at worst make it slow to an
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,9 @@ REST: Final = 3.0
 """So many times as long as it takes to write the metrics, they are not written: that is work for Python, and only one thread
 at a time can do such.
 """
+
+PIECE: Final = 64 * 1024
+"""Bytes of an answer that are written at once."""
 
 PUBLIC: Final = frozenset({"/healthz", "/readyz", "/startupz", "/metrics"})
 """What is served to others than this machine, or this pod."""
@@ -168,13 +171,20 @@ def _text(status: int, text: str) -> web.Response:
 def _response(status: int, body: bytes, content_type: str) -> web.Response:
     headers = {
         "Content-Type": content_type,
+        "Content-Length": str(len(body)),
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
         "Server": "extproc",
     }
-    response = web.Response(status=status, body=body, headers=headers)
+    response = web.Response(status=status, body=_pieces(body), headers=headers)
     response.force_close()
     return response
+
+
+async def _pieces(body: bytes) -> AsyncIterator[memoryview]:
+    """The next one when the one before was read: who asks and does not read gets no copy of what all others are told."""
+    for at in range(0, len(body), PIECE):
+        yield memoryview(body)[at : at + PIECE]
 
 
 def _clear(path: Path) -> None:

@@ -13,7 +13,6 @@ from aiohttp import (
     ClientConnectorError,
     ClientError,
     ClientSession,
-    ClientTimeout,
     TCPConnector,
     UnixConnector,
 )
@@ -89,7 +88,7 @@ async def _get(address: Address, path: str) -> Answer:
     authority = "localhost" if address.path else str(address)
     body = bytearray()
     async with (
-        ClientSession(connector=connector, timeout=ClientTimeout(PATIENCE), auto_decompress=False) as session,
+        ClientSession(connector=connector, auto_decompress=False) as session,
         session.get(URL(f"http://{authority}{path}", encoded=True), headers=PLAIN, allow_redirects=False) as response,
     ):
         ahead = _ahead(response.headers.get("date", ""))

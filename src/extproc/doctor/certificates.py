@@ -49,8 +49,8 @@ def _of_listener(where: str, dates: object, now: float) -> Iterator[Finding]:
 
 def _seconds(dates: object, name: str) -> float | None:
     try:
-        return datetime.fromisoformat(word(dates, name)).timestamp()
-    except ValueError:
+        return datetime.fromisoformat(word(dates, name)).astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
         return None
 
 

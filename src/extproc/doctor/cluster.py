@@ -70,11 +70,11 @@ def _of_protocol(where: str, cluster: Json, far: list[Json]) -> Iterator[Finding
 def _of_pings(where: str, cluster: Json, http2: Json, far: list[Json]) -> Iterator[Finding]:
     """Is a server that went away without a word missed? On a Unix socket the kernel tells."""
     interval = number(http2, "connection_keepalive", "interval")
-    kept = node(cluster, "upstream_connection_options", "tcp_keepalive") or nodes(cluster, "health_checks")
+    missed = "tcp_keepalive" in node(cluster, "upstream_connection_options") or nodes(cluster, "health_checks")
     if 0 < interval < LEAST_INTERVAL:
         problem = f"connection_keepalive pings every {interval:g} s, over which the server may close the connection"
         yield Finding(Code.CLUSTER_KEEPALIVE, where, problem, f"set interval to {LEAST_INTERVAL}s or more")
-    elif far and not interval and not kept and "tcp_keepalive" not in node(cluster, "upstream_connection_options"):
+    elif far and not interval and not missed:
         problem = "nothing tells Envoy of a server that went away without a word: exchanges wait for their timeout"
         yield Finding(
             Code.CLUSTER_KEEPALIVE, where, problem, "add connection_keepalive, tcp_keepalive or a health check"
@@ -84,7 +84,7 @@ def _of_pings(where: str, cluster: Json, http2: Json, far: list[Json]) -> Iterat
 def _of_wire(where: str, cluster: Json, far: list[Json]) -> Iterator[Finding]:
     if far and not is_encrypted(cluster):
         problem = (
-            f"{shown(far[0])} is not in this pod, and what is said to it is not encrypted: keys and bodies can be read"
+            f"{_shown(far[0])} is not in this pod, and what is said to it is not encrypted: keys and bodies can be read"
         )
         yield Finding(Code.CLUSTER_PLAINTEXT, where, problem, "use a Unix socket, or TLS with a client certificate")
 
@@ -96,11 +96,11 @@ def _of_health(where: str, host: Json) -> Iterator[Finding]:
     if other not in ("", "HEALTHY", "UNKNOWN"):
         failed.append(other)
     if failed:
-        problem = f"{shown(host)} is not healthy for Envoy ({', '.join(failed)})"
+        problem = f"{_shown(host)} is not healthy for Envoy ({', '.join(failed)})"
         yield Finding(Code.CLUSTER_SICK, where, problem, "start the server there, or look into its log")
 
 
-def shown(host: Json) -> str:
+def _shown(host: Json) -> str:
     """Where an endpoint is."""
     path = word(host, "address", "pipe", "path")
     address = node(host, "address", "socket_address")

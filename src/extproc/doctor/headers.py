@@ -8,8 +8,10 @@ import cel
 from extproc.doctor.finding import Code, Finding
 from extproc.doctor.tree import Json, nodes, word
 
-CREDENTIALS: Final = ("authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie")
-"""What callers send, and what is put in its place."""
+CREDENTIALS: Final = (
+    "authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key", "cookie",
+)  # fmt: skip
+"""What callers send, and what is put in its place: those that CredentialInjector removes."""
 
 CHANGED: Final = (
     *CREDENTIALS, "accept-encoding", "content-length", "content-encoding", ":path", "content-type", "www-authenticate",

@@ -1,25 +1,21 @@
 """One HTTP connection manager, judged whole."""
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from extproc.doctor.finding import Code, Finding
-from extproc.doctor.headers import CREDENTIALS
 from extproc.doctor.limits import of_limits
+from extproc.doctor.logs import of_logs
 from extproc.doctor.needs import Needs
 from extproc.doctor.processor import of_filter
 from extproc.doctor.recognize import Mine
 from extproc.doctor.roads import Manager
 from extproc.doctor.routes import of_coverage, of_mirrors, of_settings, of_tables, of_upgrades
-from extproc.doctor.tree import Json, node, nodes, number, texts, word
-from extproc.doctor.version import Version
+from extproc.doctor.tree import Json, node, nodes, number, word
+from extproc.doctor.version import Version, shown
 
 CHAINS_MENDED: Final[Version] = (1, 39, 1)
 """Until then bodies stalled or were cut between two ext_proc filters that stream them (envoy#41654, envoy#44605)."""
-
-LOGGED: Final = re.compile(rf"%REQ(?:_WITHOUT_QUERY)?\((?:[^)%]*\?)?({'|'.join(CREDENTIALS)})[?)]", re.IGNORECASE)
-"""A command operator that writes a header with a credential, first or as the second choice."""
 
 STREAMED: Final = frozenset({"STREAMED", "FULL_DUPLEX_STREAMED"})
 
@@ -39,7 +35,7 @@ def of_manager(manager: Manager, mine: Mine, needs: Needs | None, version: Versi
     yield from of_upgrades(manager)
     yield from of_mirrors(manager, needs)
     yield from of_limits(manager, needs)
-    yield from _of_log(manager)
+    yield from of_logs(manager, needs)
     yield from _of_caller(manager.where, manager.config)
     if version is None or version < CHAINS_MENDED:
         yield from _of_others(manager, mine)
@@ -82,21 +78,9 @@ def _of_caller(where: str, config: Json) -> Iterator[Finding]:
         yield Finding(Code.MANAGER_ADDRESS, where, problem, "remove it, unless nobody can")
 
 
-def _of_log(manager: Manager) -> Iterator[Finding]:
-    """A log is written when all is over, and has the headers as the destination got them."""
-    written = texts(manager.config.get("access_log"))
-    if logged := sorted({found.lower() for text in written for found in LOGGED.findall(text)}):
-        problem = f"its access log has {', '.join(logged)}: the credential that the destination got"
-        yield Finding(Code.MANAGER_LOG, manager.where, problem, "remove it from the format")
-
-
 def _of_others(manager: Manager, mine: Mine) -> Iterator[Finding]:
     for one in manager.processors:
         modes = node(one.config, "processing_mode")
         if not mine(one.config) and {word(modes, "request_body_mode"), word(modes, "response_body_mode")} & STREAMED:
             problem = "it streams bodies beside the server's own filter: this version of Envoy may cut or stall them"
-            yield Finding(Code.FILTER_CHAINED, one.place, problem, f"update Envoy to {_shown(CHAINS_MENDED)} or later")
-
-
-def _shown(version: Version) -> str:
-    return ".".join(map(str, version))
+            yield Finding(Code.FILTER_CHAINED, one.place, problem, f"update Envoy to {shown(CHAINS_MENDED)} or later")

@@ -12,7 +12,8 @@ INJECTOR: Final = "CredentialInjector:"
 @dataclass(frozen=True, slots=True)
 class Needs:
     """`budget` is seconds; `listen` are the server's addresses; `upstream_clusters` must carry the upstream filter; `hosts` are
-    those that a policy covers under a Backend's own name; `injects` says whether credentials are set at all.
+    those that a policy covers under a Backend's own name; `namespaces` are of metadata for others; `injects` says whether
+    credentials are set at all, `injects_query` whether one is set as a query parameter.
     """
 
     request_body: bool
@@ -22,7 +23,9 @@ class Needs:
     listen: tuple[str, ...]
     upstream_clusters: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
     injects: bool = False
+    injects_query: bool = False
 
     @property
     def any_body(self) -> bool:
@@ -43,11 +46,13 @@ def needs_of(status: Json) -> Needs | None:
         listen=tuple(words(told, "listen")),
         upstream_clusters=tuple(words(needs, "upstreamClusters")),
         hosts=tuple(_hosts(told)),
+        namespaces=tuple(words(needs, "metadataNamespaces")),
         injects=any(
             word(one, "type").startswith(INJECTOR)
             for chain in nodes(told, "chains")
             for one in nodes(chain, "extensions")
         ),
+        injects_query=needs.get("queryCredentials") is True,
     )
 
 

@@ -53,6 +53,7 @@ def of_filter(where: str, config: Json, needs: Needs | None) -> Iterator[Finding
             )
             yield Finding(Code.FILTER_ATTRIBUTES, where, problem, "add it to response_attributes")
     yield from of_pass(where, nodes(config, "grpc_service", "initial_metadata"))
+    yield from of_published(where, words(config, *UNTYPED), needs)
     yield from _found(where, _of_routing(config))
 
 
@@ -90,6 +91,15 @@ def of_metadata(where: str) -> Finding:
     return Finding(
         Code.FILTER_METADATA, where, problem, f"add {NAMESPACE} to metadata_options.receiving_namespaces.untyped"
     )
+
+
+def of_published(where: str, received: list[str], needs: Needs | None) -> Iterator[Finding]:
+    """What other filters are to read beside that."""
+    for name in needs.namespaces if needs else ():
+        if name not in received:
+            problem = f"what is published in {name} is not accepted: filters that count by it see nothing"
+            remedy = f"add {name} to metadata_options.receiving_namespaces.untyped"
+            yield Finding(Code.FILTER_METADATA, where, problem, remedy)
 
 
 def of_modifier(where: str) -> Finding:

@@ -55,8 +55,7 @@ class Road:
         """What is set for the filter called `name`, the least specific first; and where."""
         for where, listed in self.levels:
             if name in listed:
-                found = node(listed, name)
-                yield where, found
+                yield where, node(listed, name)
 
     def chained(self, instance: Instance) -> tuple[bool, str]:
         """Whether the chain has the filter here, and where that was decided: nowhere, if only the chain says so. A place that

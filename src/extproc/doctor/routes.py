@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from extproc.doctor.finding import Code, Finding
 from extproc.doctor.needs import Needs
-from extproc.doctor.processor import of_metadata, of_modes, of_modifier, of_pass
+from extproc.doctor.processor import of_metadata, of_modes, of_modifier, of_pass, of_published
 from extproc.doctor.recognize import Mine
 from extproc.doctor.roads import Instance, Manager, Road, inner, is_processor
 from extproc.doctor.tree import Json, kind, node, nodes, word, words
@@ -122,8 +122,10 @@ def _of_override(field: str, where: str, overrides: Json, mine: Mine, needs: Nee
         yield Finding(Code.ROUTE_SERVER, where, "another server is asked here", "remove grpc_service")
     elif field == "processing_mode":
         yield from of_modes(where, node(overrides, field), needs)
-    elif field == "metadata_options" and received and NAMESPACE not in words(received, "untyped"):
-        yield of_metadata(where)
+    elif field == "metadata_options" and received:
+        if NAMESPACE not in words(received, "untyped"):
+            yield of_metadata(where)
+        yield from of_published(where, words(received, "untyped"), needs)
     elif field == "grpc_initial_metadata":
         yield from of_pass(where, nodes(overrides, field))
     elif field == "processing_request_modifier":

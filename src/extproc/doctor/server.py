@@ -1,30 +1,29 @@
 """What the server's admin port says: of itself, of its dependencies, and of what it counted."""
 
-import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from extproc.doctor.finding import Code, Finding
 from extproc.doctor.needs import workers
-from extproc.doctor.tree import Json, node, nodes, word, words
+from extproc.doctor.tree import Json, node, nodes, number, word, words
 
-COUNT: Final = r"[^\n]*\} (\d+(?:\.\d+)?(?:e[+-]?\d{1,2})?)$"
+DENIALS: Final = "extproc_denials_total{"
 
 COUNTED: Final = (
     (
         Code.SERVER_KEY,
-        re.compile(rf'(?m)^extproc_denials_total\{{[^\n]*\bcode="key_unresolved"{COUNT}'),
-        "exchanges were denied since a key of a limit had no value (key_unresolved)",
+        "key_unresolved",
+        "exchanges were denied since a key of a limit had no value",
         'guard the key with `when`, such as "x-team" in request.headers; the reason is in the log',
     ),
     (
         Code.SERVER_MISMATCH,
-        re.compile(rf'(?m)^extproc_denials_total\{{[^\n]*\bcode="backend_mismatch"{COUNT}'),
-        "exchanges were denied since Envoy led them to a cluster that is not their Backend's (backend_mismatch)",
+        "backend_mismatch",
+        "exchanges were denied since Envoy led them to a cluster that is not their Backend's",
         "write the cluster's name into `clusters` of the Backend, or correct Envoy's route",
     ),
 )
-"""Metrics of which any is too many: what the number means, and what would be right. They count from the server's start."""
+"""Denials of which any is too many: what their number means, and what would be right. They count from the server's start."""
 
 
 def of_status(status: Json) -> Iterator[Finding]:
@@ -59,10 +58,16 @@ def of_readiness(lines: list[str], status: Json) -> Iterator[Finding]:
 
 
 def of_metrics(text: str) -> Iterator[Finding]:
-    """What was denied or passed over, and should not have been."""
-    for code, pattern, problem, remedy in COUNTED:
-        if total := sum(float(count) for count in pattern.findall(text)):
-            yield Finding(code, "/metrics", f"{total:.0f} {problem}", remedy)
+    """What was denied, and should not have been."""
+    lines = [line for line in text.split("\n") if line.startswith(DENIALS)]
+    for code, denial, problem, remedy in COUNTED:
+        if total := sum(_value(line) for line in lines if f'code="{denial}"' in line):
+            yield Finding(code, "/metrics", f"{total:.0f} {problem} ({denial})", remedy)
+
+
+def _value(line: str) -> float:
+    """Of a sample in Prometheus' text format."""
+    return number({"value": line.rpartition(" ")[2]}, "value")
 
 
 def _dependencies(told: Mapping[str, Json | None]) -> list[tuple[str, str, bool, str]]:
@@ -80,13 +85,13 @@ def _of_configuration(told: Mapping[str, Json | None]) -> Iterator[Finding]:
     known = {who: node(status, "configuration") for who, status in told.items() if node(status, "configuration")}
     refused: dict[str, list[str]] = {}
     for who, one in known.items():
-        for problem in _problems(one):
+        for problem in words(one, "problem"):
             refused.setdefault(problem, []).append(who)
     for problem, everyone in refused.items():
         where = f"the configuration of {', '.join(everyone)}"
         remedy = "correct it; the last good one serves until then"
         yield Finding(Code.SERVER_REFUSED, where, f"it was refused when it was reloaded: {problem}", remedy)
-    served = {who: f"{name}" for who, one in known.items() if (name := one.get("hash", one.get("generation")))}
+    served = {who: name for who, one in known.items() if (name := word(one, "hash"))}
     if len(set(served.values())) > 1:
         problem = (
             f"the workers do not serve the same one ({', '.join(f'{who}: {name}' for who, name in served.items())})"
@@ -94,8 +99,3 @@ def _of_configuration(told: Mapping[str, Json | None]) -> Iterator[Finding]:
         yield Finding(
             Code.SERVER_GENERATIONS, "the configuration", problem, "wait for their reload, or restart the server"
         )
-
-
-def _problems(configuration: Json) -> list[str]:
-    said: Any = configuration.get("problem")
-    return [said] if isinstance(said, str) and said else words(configuration, "problem")

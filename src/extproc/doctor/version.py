@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 
 from extproc.doctor.dump import Dump
 from extproc.doctor.finding import Code, Finding
 from extproc.doctor.tree import Json, node, nodes, number, word
+from extproc.policy.names import Address
 
 Version = tuple[int, int, int]
 
@@ -83,8 +83,8 @@ def of_version(version: Version | None) -> Iterator[Finding]:
     for fault in FAULTS:
         if version and fault.affects(version):
             own = next((each for each in fault.fixed if each[:2] == version[:2]), max(fault.fixed))
-            remedy = f"update it to {_shown(own)} or later"
-            yield Finding(Code.ENVOY_VERSION, f"Envoy {_shown(version)}", f"{fault.what} ({fault.source})", remedy)
+            remedy = f"update it to {shown(own)} or later"
+            yield Finding(Code.ENVOY_VERSION, f"Envoy {shown(version)}", f"{fault.what} ({fault.source})", remedy)
 
 
 def of_runtime(dump: Dump) -> Iterator[Finding]:
@@ -103,7 +103,7 @@ def of_admin(dump: Dump) -> Iterator[Finding]:
     host = word(dump.bootstrap, "admin", "address", "socket_address", "address")
     mode = int(number(dump.bootstrap, "admin", "address", "pipe", "mode"))
     where = "Envoy's admin port"
-    if host and not _is_loopback(host):
+    if host and not Address(host=host).loopback:
         problem = f"it listens on {host}, where others reach it: they can read Envoy's configuration, and steer it"
         yield Finding(Code.ENVOY_ADMIN, where, problem, "set admin.address to 127.0.0.1, or to a Unix socket")
     if mode & 0o002:
@@ -133,12 +133,6 @@ def _is_on(value: object) -> bool:
     return value in (True, "true", "1")
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _shown(version: Version) -> str:
+def shown(version: Version) -> str:
+    """As people write it."""
     return ".".join(map(str, version))

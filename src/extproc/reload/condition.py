@@ -15,12 +15,12 @@ from extproc.policy.describe import needs
 from extproc.reload.source import Loaded
 
 MOST: Final = 50
-"""Sentences that are kept of one refusal."""
+"""Sentences that are kept of one refusal, and one that says how many more there are."""
 
 LONGEST: Final = 2000
 """Characters of one of them that are kept: they go to workers in one line, to the log and to `/status`."""
 
-UNSEEN: Final = frozenset({"gateway", "sockets", "system_ca", "access_log"})
+UNSEEN: Final = frozenset({"gateway", "sockets", "system_ca"})
 """What of a plan does not change, or changes without a reload."""
 
 ACCEPTED, REFUSED, UNCHANGED = "accepted", "refused", "unchanged"
@@ -132,10 +132,12 @@ def outdated(first: Loaded, now: Loaded) -> Iterator[str]:
 
 
 def bounded(problems: Iterable[str]) -> tuple[str, ...]:
-    """The first of them, and how many more there are."""
-    found = tuple(one if len(one) <= LONGEST else f"{one[:LONGEST]}..." for one in problems)
-    rest = (f"and {len(found) - MOST} more",) if len(found) > MOST else ()
-    return (*found[:MOST], *rest)
+    """The first of them, and how many more there are. Those that are bounded stay as they are. A file's name, which may be no
+    text, is escaped: else nobody could read any of this.
+    """
+    texts = (one.encode("utf-8", "backslashreplace").decode() for one in problems)
+    found = tuple(one if len(one) <= LONGEST else f"{one[: LONGEST - 3]}..." for one in texts)
+    return found if len(found) <= MOST + 1 else (*found[:MOST], f"and {len(found) - MOST} more")
 
 
 def _changed(first: Loaded, now: Loaded) -> Iterator[str]:

@@ -1,19 +1,16 @@
 """A process that takes over what changes: by itself, or as its parent says."""
 
-import asyncio
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import orjson
 import structlog
 
-from extproc.errors import ConfigError, Place
 from extproc.reload.changes import AGAIN, Changes
-from extproc.reload.condition import Condition, bounded
+from extproc.reload.condition import bounded
+from extproc.reload.loading import load
 from extproc.reload.snapshot import Snapshot, name, reread
 from extproc.reload.source import Declined, Loaded
 from extproc.reload.thread import in_thread
@@ -21,15 +18,6 @@ from extproc.tether import Tether
 from extproc.worker import Worker
 
 log = structlog.get_logger("extproc.reload")
-
-TURN: Final = 0.0005
-"""Seconds after which the thread that loads must let others go on, if they want to."""
-
-PATIENCE: Final = 30.0
-"""Seconds in which a configuration is to be built: less than those for which a parent waits for a worker."""
-
-MOST_STUCK: Final = 4
-"""Threads that may be left behind with constructors that do not return."""
 
 CHANGED: Final = "a file that the configuration refers to changed while it was read: it is read again"
 
@@ -71,12 +59,12 @@ class Follower:
         except Declined as declined:
             self.changes.tried(found, declined.looks, again=declined.again)
             worker.condition.refused(map(str, declined.errors))
-            log_refused(declined, force)
+            log_refused(map(str, declined.errors), force)
             return
         await worker.prepare(loaded)
         worker.commit()
         self.changes.accepted(found, loaded.looks)
-        log_accepted(loaded, worker.condition)
+        log_accepted(loaded, worker.condition.envoy)
 
 
 class Line(Protocol):
@@ -149,63 +137,21 @@ def trouble(error: Exception) -> str:
     return f"it could not be taken over: {why}; {again}" if why else f"{DEFECT}; {again}"
 
 
-async def load(first: Loaded, found: Snapshot, patience: float = PATIENCE) -> Loaded:
-    """What was found, for a process that was started with `first`. In a thread, which lets exchanges go on as soon as they can,
-    and not only after 5 ms. One that takes too long is refused; what it borrowed is given back whenever it ends.
-
-    Raises: Declined.
-    """
-    stuck = first.source.stuck
-    if len(stuck) >= MOST_STUCK:
-        raise _late(first, found, f"{len(stuck)} configurations before it have not been built yet: restart the server")
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(min(before, TURN))
-    loading = in_thread(partial(first.source.load, found, first), "load")
-    try:
-        async with asyncio.timeout(patience):
-            return await asyncio.shield(loading)
-    except TimeoutError:
-        stuck.add(loading)
-        loading.add_done_callback(partial(_ended, stuck))
-        what = f"it was not built within {patience:g} s: some extension waits for something in its constructor"
-        raise _late(first, found, what) from None
-    except Declined as declined:
-        await declined.lease.end()
-        raise
-    finally:
-        sys.setswitchinterval(before)
-
-
-def _late(first: Loaded, found: Snapshot, what: str) -> Declined:
-    return Declined((ConfigError(what, Place(str(found.path))),), {}, first.source.kept.lease())
-
-
-def _ended(stuck: set[asyncio.Future[Loaded]], loading: asyncio.Future[Loaded]) -> None:
-    """One that nobody waits for has been built after all, or has failed."""
-    error = loading.exception()
-    lease = error.lease if isinstance(error, Declined) else loading.result().lease if error is None else None
-    if lease is None:
-        stuck.discard(loading)
-    else:
-        ending = asyncio.ensure_future(lease.end())
-        ending.add_done_callback(lambda _: stuck.discard(loading))
-
-
 def is_in_force(found: Snapshot, seen: Changes, force: Loaded) -> bool:
     """Whether what was found is what is in force: somebody has undone a change."""
     looks = {path: seen.looks[path] for path in force.looks if path in seen.looks}
     return name(found, looks) == force.name
 
 
-def log_accepted(loaded: Loaded, condition: Condition) -> None:
-    """Say so, and what else there is to do."""
+def log_accepted(loaded: Loaded, envoy: Iterable[str]) -> None:
+    """Say so, and what `envoy` does not know of it."""
     findings = [str(finding) for finding in loaded.resolved.findings]
     log.info("configuration_accepted", hash=loaded.hash, findings=findings)
-    for sentence in condition.envoy:
+    for sentence in envoy:
         log.warning("envoy_outdated", problem=sentence)
 
 
-def log_refused(declined: Declined, force: Loaded) -> None:
+def log_refused(problems: Iterable[str], force: Loaded) -> None:
     """Say why, as `extproc check` does, one line for each."""
-    for problem in bounded(map(str, declined.errors)):
+    for problem in bounded(problems):
         log.error("configuration_refused", problem=problem, in_force=force.hash)

@@ -4,7 +4,7 @@ every worker, whichever it comes to.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,8 @@ import structlog
 
 from extproc.reload.changes import Changes, Sleep
 from extproc.reload.condition import bounded, outdated
-from extproc.reload.following import CHANGED, DEFECT, is_in_force, load, log_refused, trouble
+from extproc.reload.following import CHANGED, DEFECT, is_in_force, log_accepted, log_refused, trouble
+from extproc.reload.loading import load
 from extproc.reload.snapshot import Snapshot, written
 from extproc.reload.source import Declined, Loaded
 from extproc.workers import Crew
@@ -115,8 +116,9 @@ class Leader:
             loaded = await load(self.first, found)
         except Declined as declined:
             self.changes.tried(found, declined.looks, again=declined.again)
-            log_refused(declined, self._force)
-            await self._refused(map(str, declined.errors))
+            errors = bounded(map(str, declined.errors))
+            log_refused(errors, self._force)
+            await self._refused(errors)
             return
         await loaded.lease.end()  # the parent itself asks nothing
         file, workers = self._write(found), self.crew.serving()
@@ -124,8 +126,7 @@ class Leader:
             file.unlink()
             self.changes.tried(found, loaded.looks)
             self._read_again(problems)
-            for problem in problems:
-                log.error("configuration_refused", problem=problem, in_force=self._force.hash)
+            log_refused(problems, self._force)
             await self._refused(problems)
             return
         self.changes.accepted(found, loaded.looks)
@@ -142,9 +143,7 @@ class Leader:
                 await self._catch_up(index)
         while len(self._files) > KEPT:
             self._files.pop(0).unlink()
-        log.info("configuration_accepted", hash=loaded.hash, findings=[str(one) for one in loaded.resolved.findings])
-        for sentence in outdated(self.first, loaded):
-            log.warning("envoy_outdated", problem=sentence)
+        log_accepted(loaded, outdated(self.first, loaded))
 
     async def _prepared(self, workers: Sequence[int], file: Path, name: str) -> tuple[str, ...]:
         """What a worker finds wrong with it; then no worker keeps it. One that gives no answer ends, or will be ended, and its
@@ -186,9 +185,9 @@ class Leader:
         if CHANGED in problems:
             self.changes.name = ""
 
-    async def _refused(self, problems: Iterable[str]) -> None:
-        self._problems = bounded(problems)
-        await self._tell(self.crew.serving(), {"do": "refused", "problems": self._problems})
+    async def _refused(self, problems: tuple[str, ...]) -> None:
+        self._problems = problems
+        await self._tell(self.crew.serving(), {"do": "refused", "problems": problems})
 
     async def _failed(self, problem: str) -> None:
         """Tell them that it could not be taken over, if they can be told."""

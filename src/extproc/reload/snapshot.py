@@ -1,5 +1,6 @@
 """The files of a configuration as they were at one moment, and a name for them that says their content."""
 
+import json  # not orjson: names of files may be no text
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
@@ -7,8 +8,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
-
-import orjson
 
 from extproc.errors import ConfigError, Place
 from extproc.policy import read
@@ -61,18 +60,18 @@ def name(found: Snapshot, looks: Mapping[Path, Look]) -> str:
 def written(found: Snapshot, room: int = 0) -> bytes:
     """As bytes that `reread` reads, in another process. `room`: see `room_of`."""
     files = [(str(file.shown), *_plain(file.content)) for file in found.files]
-    return orjson.dumps({"path": str(found.path), "files": files, "room": room})
+    return json.dumps({"path": str(found.path), "files": files, "room": room}).encode()
 
 
 def room_of(data: bytes) -> int:
     """Bytes of the largest body that the processes of what was `written` have room for, whichever of them begins with less."""
-    room: int = orjson.loads(data)["room"]
+    room: int = json.loads(data)["room"]
     return room
 
 
 def reread(data: bytes) -> Snapshot:
     """What was `written`."""
-    found = orjson.loads(data)
+    found = json.loads(data)
     files = tuple(File(Path(shown), _unplain(shown, content, problem)) for shown, content, problem in found["files"])
     return Snapshot(Path(found["path"]), files)
 

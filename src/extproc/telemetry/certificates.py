@@ -9,6 +9,9 @@ from cryptography import x509
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from extproc.errors import ConfigError
+from extproc.policy.read import content
+
 
 class Validity(NamedTuple):
     """From when to when."""
@@ -52,9 +55,12 @@ class Certificates(Collector):
 
 def validity(path: Path) -> Validity | None:
     """Of the certificates in a file all together: a chain is as good as its worst part."""
+    read = content(path, path)
+    if isinstance(read, ConfigError):
+        return None
     try:
-        found = x509.load_pem_x509_certificates(path.read_bytes())
-    except (OSError, ValueError):
+        found = x509.load_pem_x509_certificates(read)
+    except ValueError:
         return None
     return Validity(max(one.not_valid_before_utc for one in found), min(one.not_valid_after_utc for one in found))
 

@@ -2,8 +2,9 @@
 
 import time
 from collections import deque
-from typing import Final
+from typing import Any, Final
 
+import requests
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -24,6 +25,17 @@ SHARE: Final = 4
 """One second in so many, at most, is spent on spans: they are made in Python (about 0.3 ms for an exchange), which only one
 thread at a time can do, and the event loop is another. What would take more is dropped.
 """
+
+
+class Deaf(requests.Session):
+    """Reads the head of a receiver's answer and no body, and ends the connection: a body may be without end, or become large
+    when it is decoded, and all of it would be held in memory. A new connection costs less than the spans that it is for.
+    """
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        kwargs["stream"] = True
+        with super().request(*args, **kwargs) as answer:
+            return answer
 
 
 class Exports:

@@ -15,6 +15,7 @@ from extproc.core.event import Record
 from extproc.core.journal import Decision, Skip
 from extproc.core.record import used
 from extproc.ports import Dependency
+from extproc.telemetry.labels import OTHER, Cap, is_plain
 from extproc.telemetry.reached import Reached
 from extproc.telemetry.sink import standard_error
 
@@ -23,14 +24,9 @@ disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for
 LABELS: Final = ("gateway", "route", "backend", "namespace", "serviceAccount")
 """Of every counter; an empty value where it does not apply."""
 
-OTHER: Final = "other"
-"""What a label reads once there are too many values of its kind."""
-
 MOST_SERIES: Final = 2000
 MOST_WORDS: Final = 100
-"""Ceilings, per process: for the series of one metric, and for words that filters make up (codes, entities). Prometheus keeps
-every series that it ever saw for hours, so a caller with many names must not make them without end.
-"""
+"""Ceilings, per process: for the series of one metric, and for words that filters make up (codes, entities)."""
 
 ENTITY: Final = re.compile(r"(?:[a-z]+\.)?([A-Z][A-Z0-9_]{0,63})")
 """How a report names a count of entities, perhaps with the part where they were; other keys are for the metadata alone."""
@@ -40,34 +36,6 @@ TOKENS: Final = {"input_tokens": "input", "output_tokens": "output"}
 
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Buckets: from a filter that only looks at a header to one that waited for as long as the longest budget."""
-
-
-LONGEST: Final = 256
-"""Bytes of a label's value."""
-
-
-def is_plain(value: str) -> bool:
-    """Whether it can be shown: with half of a surrogate pair, say, nobody could read any metric any more."""
-    try:
-        return len(value.encode()) <= LONGEST
-    except UnicodeEncodeError:
-        return False
-
-
-class Cap:
-    """Remembers the first `most` different values that it is asked for, and no others."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._known: set[tuple[str, ...]] = set()
-
-    def admits(self, *values: str) -> bool:
-        if values in self._known:
-            return True
-        if len(self._known) >= self.most:
-            return False
-        self._known.add(values)
-        return True
 
 
 class Tally:
@@ -103,7 +71,7 @@ class Metrics:
     """The series of one process, on `registry`."""
 
     def __init__(self, registry: CollectorRegistry, most_series: int = MOST_SERIES) -> None:
-        self._codes, self._entities = Cap(MOST_WORDS), Cap(MOST_WORDS)
+        self._codes, self._entities, self._named = Cap(MOST_WORDS), Cap(MOST_WORDS), Cap(most_series)
         self._known: set[str] = set()
 
         def tally(name: str, text: str, *own: str) -> Tally:
@@ -131,12 +99,12 @@ class Metrics:
         extensions = histogram(
             "extension_seconds", "Time that an extension took, the outside included.", "extension", "phase"
         )
-        named = Cap(most_series)
 
         def timed(extension: str, phase: str) -> Histogram:
-            return extensions.labels(extension if named.admits(extension) else OTHER, phase)
+            return extensions.labels(self._named(extension), phase)
 
         self._phases, self._extensions = lru_cache(phases.labels), lru_cache(most_series)(timed)
+        self._reached = Reached(registry, most_series)
         self._stand(registry)
 
     def _stand(self, registry: CollectorRegistry) -> None:
@@ -149,7 +117,6 @@ class Metrics:
         self._ready = gauge("ready", "Whether this process takes exchanges, and can serve all of them.")
         self._streams = gauge("streams", "Streams that are open: exchanges, and tries of them.")
         gauge("build_info", "1, for the version that runs.", "version").labels(__version__).set(1)
-        self._reached = Reached(registry)
         registry.register(Unread())
         ProcessCollector(registry=registry)
 
@@ -179,26 +146,23 @@ class Metrics:
         if record.response_bytes:
             self._bytes.add(record, "response", number=record.response_bytes)
         if record.failure:
-            self._failures.add(record, record.extension, record.failure)
+            self._failures.add(record, self._named(record.extension), record.failure)
         elif record.code:
-            self._denials.add(record, self._code(record.code))
+            self._denials.add(record, self._codes(record.code))
         for skip in record.skips:
-            self._skips.add(record, skip.extension, skip.cause)
+            self._skips.add(record, self._named(skip.extension), skip.cause)
         for skip in record.unsettled:
-            self._unsettled.add(record, skip.extension, skip.cause)
+            self._unsettled.add(record, self._named(skip.extension), skip.cause)
         for report in record.reports.values():
             self._count_entities(record, report)
         for name, number in used(record.reports).items() if record.reports else ():
             if kind := TOKENS.get(name):
                 self._tokens.add(record, kind, number=number)
 
-    def _code(self, code: str) -> str:
-        return code if is_plain(code) and self._codes.admits(code) else OTHER
-
     def _count_entities(self, record: Record, report: Mapping[str, int | str]) -> None:
         for key, found in report.items():
             if isinstance(found, int) and found > 0 and (named := ENTITY.fullmatch(key)):
-                self._found.add(record, named[1] if self._entities.admits(named[1]) else OTHER, number=found)
+                self._found.add(record, self._entities(named[1]), number=found)
 
     def _time(self, record: Record) -> None:
         """How long each extension took, and all of a phase together."""

@@ -94,7 +94,7 @@ def connect(environ: Mapping[str, str], registry: CollectorRegistry, gateway: st
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
-    from extproc.telemetry.export import Exports, Readings, Traces
+    from extproc.telemetry.export import Deaf, Exports, Readings, Traces
 
     ours = {
         "service.name": "extproc",
@@ -104,10 +104,16 @@ def connect(environ: Mapping[str, str], registry: CollectorRegistry, gateway: st
     }
     resource = Resource.create({}).merge(Resource(ours)).merge(OTELResourceDetector().detect())
     exports = Exports(registry)
-    return Otel(
-        Traces(OTLPSpanExporter(), resource, exports, asked.most, asked.batch, asked.delay) if asked.traces else None,
-        Readings(OTLPMetricExporter(), resource, exports, registry, asked.interval) if asked.metrics else None,
-    )
+    traces = metrics = None
+    try:
+        if asked.traces:
+            exporter = OTLPSpanExporter(session=Deaf())
+            traces = Traces(exporter, resource, exports, asked.most, asked.batch, asked.delay)
+        if asked.metrics:
+            metrics = Readings(OTLPMetricExporter(session=Deaf()), resource, exports, registry, asked.interval)
+    except ValueError as error:
+        raise ConfigError(f"OpenTelemetry: {error}") from None
+    return Otel(traces, metrics)
 
 
 def wanted(environ: Mapping[str, str]) -> Wanted | None:

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from extproc.core.measure import BOUNDS, CacheUse, CallOutcome, Times
 from extproc.ports import Breaking, Caching, Dependency, Timed
+from extproc.telemetry.labels import Cap
 
 STATES: Final = ("closed", "half-open", "open")
 """Of a circuit breaker."""
@@ -40,28 +41,32 @@ class Sources:
     past_reads: Reads = field(default_factory=dict)
 
     def calls(self) -> Calls:
-        return _all_calls(self.past_calls, self.dependencies)
+        return _all_calls(self.past_calls, self.dependencies.items())
 
     def reads(self) -> Reads:
         return _all_reads(self.past_reads, self.caches)
 
 
 class Reached(Collector):
-    """Families of `registry`."""
+    """Families of `registry`. `most` caches, and dependencies that are gone, have names of their own: each configuration may
+    call its sources anew.
+    """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._sources = Sources()
+    def __init__(self, registry: CollectorRegistry, most: int) -> None:
+        self._sources, self._named = Sources(), Cap(most)
         registry.register(self)
 
     def follow(self, dependencies: Mapping[str, Dependency], caching: Iterable[object]) -> None:
         """Read these from now on; `caching` are things that may have caches. What the last configuration counted and this one
         does not go on with is added up for good: a counter never goes back.
         """
-        found = tuple(cache for each in caching if isinstance(each, Caching) for cache in each.caches.items())
-        caches = tuple({id(use): (name, use) for name, use in found}.values())  # extensions may share one
+        found = [cache for each in caching if isinstance(each, Caching) for cache in each.caches.items()]
+        caches = tuple({id(use): (self._named(name), use) for name, use in found}.values())  # extensions may share one
         known = {id(use) for _, use in caches}
         last = self._sources
-        gone = {name: each for name, each in last.dependencies.items() if dependencies.get(name) is not each}
+        gone = [
+            (self._named(name), each) for name, each in last.dependencies.items() if dependencies.get(name) is not each
+        ]
         past_reads = _all_reads(last.past_reads, [(name, use) for name, use in last.caches if id(use) not in known])
         self._sources = Sources(dependencies, caches, _all_calls(last.past_calls, gone), past_reads)
 
@@ -111,9 +116,9 @@ def _all_reads(past: Reads, caches: Iterable[Cache]) -> Reads:
     return found
 
 
-def _all_calls(past: Calls, dependencies: Mapping[str, Dependency]) -> Calls:
+def _all_calls(past: Calls, dependencies: Iterable[tuple[str, Dependency]]) -> Calls:
     found = dict(past)
-    for name, dependency in dependencies.items():
+    for name, dependency in dependencies:
         for outcome, times in dependency.times.items() if isinstance(dependency, Timed) else ():
             found[name, outcome] = _sum(times, found.get((name, outcome), Times()))
     return found

@@ -31,6 +31,7 @@ class Sink:
         self._waiting: deque[bytes] = deque()
         self._held = 0
         self._dropped = self._told = 0
+        self._torn = b""
         self._changed = threading.Condition()  # its holder may take it again: whoever collects garbage may have to warn
         self._thread: threading.Thread | None = None
 
@@ -82,13 +83,16 @@ class Sink:
 
     def _put(self, data: bytes) -> bool:
         """Whether somebody may read it. Here it may wait, for as long as it takes."""
-        while data:
+        left = data = self._torn + data
+        while left:
             try:
-                data = data[os.write(self._out, data) :]
+                left = left[os.write(self._out, left) :]
             except BlockingIOError:  # somebody else made it so, who has it too
                 select.select([], [self._out], [])
             except OSError:  # nobody reads any more, or the disk is full: the counter says so
+                self._torn = b"\n" if len(left) < len(data) else self._torn  # what comes next begins a line
                 return False
+        self._torn = b""
         return True
 
 
