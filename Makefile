@@ -74,10 +74,10 @@ docs: $(STAMP) ## build the documentation into build/docs; a link that leads now
 reference: $(STAMP) ## write the generated parts of docs/ anew
 	@$(BIN)/python -m tools.docs.reference
 
-bench: $(STAMP) ## measure everything, against Go and grpc.aio, into bench/results: twelve minutes
+bench: $(STAMP) ## measure everything, against Go and grpc.aio, into bench/results: eleven minutes
 	@$(BIN)/python -m bench
 
-bench-quick: $(STAMP) ## measure the most of it, in two minutes
+bench-quick: $(STAMP) ## measure most of it, in two minutes
 	@$(BIN)/python -m bench --quick
 
 bench-setup: ## install the load generators and build the Go baseline

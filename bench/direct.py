@@ -13,7 +13,7 @@ from bench import ghz
 from bench.amount import Amount
 from bench.conversation import conversation, messages
 from bench.gateway import tail, written
-from bench.legs import CONSTANT, GO_HEADER, Leg, Server, header, serving
+from bench.legs import CONSTANT, GO_HEADER, Leg, Server, four_in_memory, header, serving
 from bench.load import Load
 from bench.process import cpu_seconds
 from bench.ready import await_serving
@@ -55,7 +55,7 @@ class Running:
 def legs(servers: Sequence[Server]) -> tuple[Leg, ...]:
     """In-process there is nothing to call."""
     ours = [server for server in servers if server is not Server.INSIDE]
-    both = [(header(server), Leg(server, "four filters", "four")) for server in ours]
+    both = [(header(server), four_in_memory(server)) for server in ours]
     return (GO_HEADER, CONSTANT, *(leg for pair in both for leg in pair))
 
 

@@ -5,6 +5,7 @@ anything here.
 """
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,12 +15,14 @@ from pathlib import Path
 
 from bench import ghz
 from bench.direct import WARM_UP, Running, alone
-from bench.legs import Leg, Server
+from bench.legs import Server, four_in_memory
 from bench.section import Column, Section
 
 SECONDS = 15
 A_SECOND = 250
 """Samples."""
+
+TITLE = re.compile(r'(<text id="title"[^>]*>)[^<]*(</text>)')
 
 WAITING = "wait (threading.py"
 """A thread with nothing to do, which py-spy takes for busy now and then."""
@@ -41,13 +44,19 @@ def main() -> int:
     parser = argparse.ArgumentParser("bench.flame", description="Draw where the time of a request goes.")
     parser.add_argument("file", type=Path, help="the picture to write")
     file: Path = parser.parse_args().file
-    with alone(Leg(Server.HTTP2, "four filters", "four")) as running, tempfile.TemporaryDirectory() as folder:
+    with alone(four_in_memory(Server.HTTP2)) as running, tempfile.TemporaryDirectory() as folder:
         ghz.many(running.socket, running.data, WARM_UP)
         stacks = Path(folder) / "stacks"
         cpu = _record(running, stacks, "raw")
         _record(running, file, "flamegraph")
+        file.write_text(titled(file.read_text()))
         print(section(shares(stacks.read_text().splitlines()), cpu).markdown())
     return 0
+
+
+def titled(picture: str) -> str:
+    """With what it is of, in place of the command that drew it (which names folders of this machine)."""
+    return TITLE.sub(r"\1where the time of four filters goes\2", picture)
 
 
 def shares(lines: Iterable[str]) -> Counter[str]:

@@ -43,7 +43,7 @@ CONSTANT = Leg(Server.CONSTANT, "a constant", "nothing")
 
 def ours(server: Server, *, whole: bool) -> tuple[Leg, ...]:
     """The legs of our server on one transport; the `whole` of them, or what the targets speak of."""
-    more = Leg(server, "nothing", "nothing"), Leg(server, "four filters", "four")
+    more = Leg(server, "nothing", "nothing"), four_in_memory(server)
     return (header(server), four(server), *(more if whole else ()))
 
 
@@ -53,6 +53,10 @@ def header(server: Server) -> Leg:
 
 def four(server: Server) -> Leg:
     return Leg(server, "four filters, Redis", "four", redis=True)
+
+
+def four_in_memory(server: Server) -> Leg:
+    return Leg(server, "four filters", "four")
 
 
 def every(servers: Sequence[Server], *, whole: bool) -> tuple[Leg, ...]:

@@ -1,4 +1,4 @@
-"""`python -m bench.limiter`: the Redis limiter against one EVALSHA for each request, in operations per CPU second.
+"""The Redis limiter against one EVALSHA for each request, in exchanges per CPU second (`python -m bench --only limiter`).
 
 Both run the same script with the same arguments for 32 requests at a time, each with one limit of its own key. The one is
 `RedisCounters`, whose calls of one turn of the loop share a write; the other asks the client library for each call. The
@@ -7,11 +7,6 @@ of a cost that differs each time, and then its settlement to less, so two calls 
 """
 
 import asyncio
-import shutil
-import socket
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -22,6 +17,7 @@ from pathlib import Path
 import redis.asyncio
 import uvloop
 
+from bench.redis_server import redis_server
 from extproc.adapters.redis import RedisCounters
 from extproc.adapters.redis_script import (
     SCRIPT,
@@ -57,66 +53,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
+    """What each round of `name` cost: with an EVALSHA for each call, and with shared writes."""
+
     name: str
     alone: list[Cost]
     shared: list[Cost]
 
-    def cells(self) -> str:
-        alone, shared = _caller(self.alone), _caller(self.shared)
-        all_alone, all_shared = _both(self.alone), _both(self.shared)
-        cells = (
-            self.name,
-            f"{1e6 / alone:,.0f}",
-            f"{1e6 / shared:,.0f}",
-            f"{alone / shared:.1f}",
-            f"{1e6 / all_alone:,.0f}",
-            f"{1e6 / all_shared:,.0f}",
-            f"{all_alone / all_shared:.1f}",
-        )
-        return f"| {' | '.join(cells)} |"
-
-
-HEAD = (
-    "| exchanges per CPU second | one EVALSHA each | RedisCounters | ratio | with Redis: each | RedisCounters | ratio |\n"
-    "|---|---:|---:|---:|---:|---:|---:|"
-)
-
-
-def main() -> int:
-    """Exit code 1 without redis-server."""
-    if sentence := missing():
-        sys.stderr.write(f"{sentence}\n")
-        return 1
-    print(table(measure()))
-    return 0
-
-
-def missing() -> str | None:
-    """What this machine lacks for it, as a sentence."""
-    return None if shutil.which("redis-server") else "redis-server is not on the PATH: apt-get install redis-server"
-
-
-def table(rows: list[Row]) -> str:
-    return "\n".join([HEAD, *(row.cells() for row in rows)])
-
 
 def measure() -> list[Row]:
     """With a redis-server of its own; half a minute. Raises: RuntimeError."""
-    port = _free_port()
-    with tempfile.TemporaryDirectory(prefix="xp-bench-") as directory:
-        argv = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
-        server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
-        try:
-            return uvloop.run(_measure(f"redis://127.0.0.1:{port}/0", server.pid))
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
+    with tempfile.TemporaryDirectory(prefix="xpb-") as directory, redis_server(Path(directory)) as server:
+        return uvloop.run(_measure(server.url, server.pid))
 
 
 async def _measure(url: str, server: int) -> list[Row]:
@@ -155,7 +102,8 @@ class Alone:
         return found.admitted
 
     async def _call(self, demand: Demand, arguments: list[Argument]) -> list[int]:
-        return await self._client.evalsha(SHA.decode(), 1, key(b"extproc:", demand), *arguments)
+        told: list[int] = await self._client.evalsha(SHA.decode(), 1, key(b"extproc:", demand), *arguments)
+        return told
 
 
 class Shared:
@@ -204,15 +152,3 @@ async def _round(exchange: Exchange, algorithm: Algorithm, server: int) -> Cost:
 def _cpu(pid: int) -> float:
     """Seconds of CPU that a process has used, user and system (proc(5), /proc/pid/schedstat: nanoseconds)."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
-
-
-def _caller(costs: list[Cost]) -> float:
-    return statistics.median(cost.caller for cost in costs)
-
-
-def _both(costs: list[Cost]) -> float:
-    return statistics.median(cost.caller + cost.server for cost in costs)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

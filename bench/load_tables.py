@@ -14,13 +14,11 @@ from bench.workers import PART, Crew
 
 WITHOUT = "no ext_proc"
 US = " µs"
+WHO = Column("server: what it does")
 PERCENTILES = (Column("p50", unit=US), Column("p99", unit=US), Column("p99.9", unit=US))
-CPU = (
-    Column("server CPU", unit=US),
-    Column("Envoy CPU", unit=US),
-    Column("Redis CPU", unit=US),
-    Column("all CPU", unit=US),
-)
+SERVER_CPU = Column("server CPU", unit=US)
+CPU = (SERVER_CPU, Column("Envoy CPU", unit=US), Column("Redis CPU", unit=US), Column("all CPU", unit=US))
+FAILED = Column("failed")
 
 CLOSED = """wrk, so many callers with one request at a time, POST with a JSON body of 2 KB; medians where there are several
 rounds (of the many callers {rounds}), which alternate. Load, Envoy, upstream and one worker of the server share the cores, so
@@ -45,14 +43,14 @@ to the first event; of a whole chat beyond the time that the upstream took."""
 
 def of_closed(found: Measured) -> Section:
     columns = (
-        Column("server: what it does"),
+        WHO,
         Column("callers"),
         Column("requests/s"),
         Column("ratio", ".2f"),
         *PERCENTILES,
         *CPU,
         Column("RSS", unit=" MB"),
-        Column("failed"),
+        FAILED,
     )
     typical = {(leg, callers): found.typical(leg, callers) for leg in found.closed for callers in found.closed[leg]}
     rows = [
@@ -84,7 +82,7 @@ def _facts(found: Measured) -> dict[str, float]:
 
 
 def of_steady(found: Measured) -> Section:
-    columns = (Column("server: what it does"), Column("requests/s"), *PERCENTILES, *CPU, Column("failed"))
+    columns = (WHO, Column("requests/s"), *PERCENTILES, *CPU, FAILED)
     rows = [
         (_name(leg), each.load.rate, *_percentiles(each.load), *_cpu(each), _failed(each.load))
         for rate in sorted({rate for by in found.steady.values() for rate in by})
@@ -95,14 +93,7 @@ def of_steady(found: Measured) -> Section:
 
 
 def of_direct(found: Sequence[Alone]) -> Section:
-    columns = (
-        Column("server: what it does"),
-        Column("load"),
-        Column("conversations/s"),
-        *PERCENTILES,
-        Column("server CPU", unit=US),
-        Column("failed"),
-    )
+    columns = (WHO, Column("load"), Column("conversations/s"), *PERCENTILES, SERVER_CPU, FAILED)
     rows: list[tuple[Cell, ...]] = []
     for each in found:
         rows.append(
@@ -115,14 +106,8 @@ def of_direct(found: Sequence[Alone]) -> Section:
 
 
 def of_workers(found: Sequence[Crew]) -> Section:
-    columns = (
-        Column("server: what it does"),
-        Column("workers"),
-        Column("conversations/s"),
-        Column("times one worker", ".2f"),
-        Column("server CPU", unit=US),
-        Column("failed"),
-    )
+    times = Column("times one worker", ".2f")
+    columns = (WHO, Column("workers"), Column("conversations/s"), times, SERVER_CPU, FAILED)
     rows = tuple((each.leg.name, each.workers, each.rate, each.times, each.cpu, each.failed) for each in found)
     return Section("More workers", WORKERS.format(callers=ghz.CALLERS, part=PART), columns, rows)
 

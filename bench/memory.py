@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench import ghz
 from bench.direct import alone
-from bench.legs import Leg, Server
+from bench.legs import Leg, Server, four_in_memory
 from bench.process import Memory, own_memory, tree
 
 SETTLED = 1.0
@@ -29,13 +29,9 @@ class Footprint:
     failed: int
 
 
-def leg(server: Server) -> Leg:
-    return Leg(server, "four filters", "four")
-
-
 def measure(server: Server, exchanges: int, starts: int, progress: Callable[[str], None]) -> Footprint:
     """Raises: RuntimeError."""
-    wanted = leg(server)
+    wanted = four_in_memory(server)
     ready = []
     for _ in range(starts - 1):
         with alone(wanted) as running:

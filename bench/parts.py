@@ -74,7 +74,7 @@ def _streams(run: Run) -> None:
 
 
 def _scan(run: Run) -> None:
-    run.add(tables.of_scan(scan.sizes(Scanner())))
+    run.add(scan.of_sizes(scan.sizes(Scanner())))
 
 
 def _limiter(run: Run) -> None:

@@ -9,11 +9,12 @@ import argparse
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from random import Random
 
+from bench.section import Column, Section
 from extproc_filters.pii.findings import merge
 from extproc_filters.pii.scanner import ENTITIES, Scanner
 from extproc_filters.pii.work import done
@@ -164,20 +165,32 @@ def _filled(pieces: Iterator[str]) -> str:
     return "".join(parts)
 
 
-def sizes_table(rows: list[Size]) -> str:
-    lines = [f"| {row.size:,} | {row.speed:,.0f} | {row.seconds / row.size * 1e9:.1f} |" for row in rows]
-    return "\n".join(["| characters | MB/s | ns a byte |", "|---:|---:|---:|", *lines])
+def of_sizes(rows: Sequence[Size]) -> Section:
+    costs = [row.seconds / row.size * 1e9 for row in rows]
+    return Section(
+        "The scan for personal data",
+        "All entities, ordinary text, one core; worst cases: `python -m bench.scan`.",
+        (Column("characters"), Column("MB/s"), Column("ns a byte", ".1f")),
+        tuple((f"{row.size:,}", row.speed, cost) for row, cost in zip(rows, costs, strict=True)),
+        {"scan, slowest": min(row.speed for row in rows), "scan, spread": max(costs) / min(costs)},
+    )
 
 
-def worst_table(rows: list[Worst]) -> str:
-    lines = [
-        f"| {row.entity} | {row.beginnings:.1f} (`{row.which}`) | {row.near:.1f} | {row.values:.1f} |" for row in rows
-    ]
-    head = "| entity | beginnings, over and over | near misses | nothing but values |\n|---|---:|---:|---:|"
-    return "\n".join([head, *lines])
+def of_worst(rows: Sequence[Worst]) -> Section:
+    return Section(
+        "The dearest texts",
+        "As multiples of the cost of ordinary text of the same length.",
+        (
+            Column("entity"),
+            Column("beginnings, over and over"),
+            Column("near misses", ".1f"),
+            Column("nothing but values", ".1f"),
+        ),
+        tuple((row.entity, f"{row.beginnings:.1f} (`{row.which}`)", row.near, row.values) for row in rows),
+    )
 
 
-def main(show: Callable[[str], object] = print) -> int:
+def main() -> int:
     """The figures of DESIGN section 11, and how far the worst are from them."""
     parser = argparse.ArgumentParser("bench.scan", description="Measure PIIDetector's scan of a text on one core.")
     parser.add_argument("--only", choices=ENTITIES, help="the worst cases of one entity")
@@ -186,8 +199,8 @@ def main(show: Callable[[str], object] = print) -> int:
     scanner = Scanner()
     usual = seconds(scanner, ordinary(HOSTILE), 3 * ROUNDS) / HOSTILE
     if only is None:
-        show(sizes_table(sizes(scanner)))
-    show(worst_table([worst(scanner, entity, usual) for entity in ((only,) if only else ENTITIES)]))
+        print(of_sizes(sizes(scanner)).markdown())
+    print(of_worst([worst(scanner, entity, usual) for entity in ((only,) if only else ENTITIES)]).markdown())
     return 0
 
 

@@ -2,8 +2,8 @@
 cgroup-v2) or cpu.cfs_quota_us (version 1, sched-bwc).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,18 +44,25 @@ def held(pids: Sequence[int], part: float) -> Iterator[None]:
         raise RuntimeError("no control group here shares out the processor")
     groups: dict[Path, int] = {home.path / f"extproc-bench-{pid}": pid for pid in pids}
     try:
-        for group, pid in groups.items():
-            group.mkdir()
-            limit(Parent(group, home.version), part)
-            (group / "cgroup.procs").write_text(str(pid))
+        _hold(groups, home.version, part)
         yield
-    except PermissionError as error:
-        raise RuntimeError(f"no leave to share out the processor: {error}") from None
     finally:
         for group, pid in groups.items():
             if group.is_dir():
-                (home.path / "cgroup.procs").write_text(str(pid))
+                with suppress(ProcessLookupError):  # it has ended, and is in no group
+                    (home.path / "cgroup.procs").write_text(str(pid))
                 group.rmdir()
+
+
+def _hold(groups: Mapping[Path, int], version: int, part: float) -> None:
+    """Raises: RuntimeError: control groups are another's, or can only be read, as in most containers."""
+    try:
+        for group, pid in groups.items():
+            group.mkdir()
+            limit(Parent(group, version), part)
+            (group / "cgroup.procs").write_text(str(pid))
+    except OSError as error:
+        raise RuntimeError(f"the processor cannot be shared out here: {error}") from None
 
 
 def limit(group: Parent, part: float) -> None:

@@ -25,6 +25,8 @@ CHART: Final = HERE / "helm" / "extproc" / "files"
 NOTE: Final = "# Generated from base/config: python deploy/generate.py\n"
 OF_RULES: Final = "# Generated from deploy/prometheus/rules.yaml: python deploy/generate.py\n"
 MANAGER: Final = "envoy.filters.network.http_connection_manager"
+LISTENER: Final = "listener.v3.Listener"
+ROUTES: Final = "route.v3.RouteConfiguration"
 HARDENED: Final = (
     "use_remote_address", "internal_address_config", "normalize_path", "merge_slashes", "path_with_escaped_slashes_action",
     "strip_any_host_port", "strip_trailing_host_dot", "scheme_header_transformation", "common_http_protocol_options",
@@ -32,7 +34,10 @@ HARDENED: Final = (
 )  # fmt: skip
 """Of the connection manager: what makes Envoy and extproc read a request alike."""
 
-PATCHED: Final = ("request_attributes", "response_attributes", "mutation_rules", "processing_mode")
+CLEANED: Final = ("request_headers_to_remove", "response_headers_to_remove")
+"""Of the routes, all of them: no address and no name of ours leaves, and no word of a provider leads around the gateway."""
+
+PATCHED: Final = ("request_attributes", "response_attributes", "mutation_rules", "processing_mode", "metadata_options")
 """Of the ext_proc filter: what an EnvoyExtensionPolicy cannot say, or not so."""
 
 
@@ -56,10 +61,13 @@ def generated() -> Iterator[tuple[Path, str]]:
 
 
 def envoy_filter(config: Mapping[str, Any]) -> Json:
-    """Istio's proxy: the cluster of extproc, its filter before the router, and the connection manager as strict as ours."""
+    """Istio's proxy: the cluster of extproc, its filter before the router, the connection manager as strict as ours, and the
+    headers that are removed on every route.
+    """
     listener, manager, ext_proc = _parts(config)
     cluster = next(one for one in config["static_resources"]["clusters"] if one["name"] == "ext_proc")
     strict = {name: manager[name] for name in HARDENED}
+    cleaned = {name: manager["route_config"][name] for name in CLEANED}
     at_manager = {"listener": {"filterChain": {"filter": {"name": MANAGER}}}}
     router = {
         "listener": {"filterChain": {"filter": {"name": MANAGER, "subFilter": {"name": "envoy.filters.http.router"}}}}
@@ -77,27 +85,29 @@ def envoy_filter(config: Mapping[str, Any]) -> Json:
                 _patch("LISTENER", {}, "MERGE", buffers),
                 _patch("NETWORK_FILTER", at_manager, "MERGE", typed),
                 _patch("HTTP_FILTER", router, "INSERT_BEFORE", ext_proc),
+                _patch("ROUTE_CONFIGURATION", {}, "MERGE", cleaned),
             ],
         },
     }
 
 
 def envoy_patch_policy(config: Mapping[str, Any]) -> Json:
-    """Envoy Gateway's proxy: the rest of our filter. The gRPC timeout is Envoy Gateway's own (10 s, internal/xds/translator of
-    1.9), for the whole of a stream: longer answers of a model would be cut off.
+    """Envoy Gateway's proxy: the rest of our filter, and the headers that are removed on every route. Envoy Gateway (1.9, its
+    internal/xds/translator) has the filter disabled but for routes that switch it on, so it would judge no others; and gives
+    the whole of a stream 10 s, where longer answers of a model would be cut off.
     """
-    _, _, ext_proc = _parts(config)
-    changes = [("replace", "/grpc_service/timeout", "0s")]
-    changes += [("add", f"/{name}", ext_proc["typed_config"][name]) for name in PATCHED]
-    where = "..http_filters[?(@.name=~'^envoy.filters.http.ext_proc/')].typed_config"
+    _, manager, ext_proc = _parts(config)
+    filters = "..http_filters[?(@.name=~'^envoy.filters.http.ext_proc/')]"
+    where = {"jsonPath": f"{filters}.typed_config"}
     patches = [
-        {
-            "type": "type.googleapis.com/envoy.config.listener.v3.Listener",
-            "name": "egress/egress/http",
-            "operation": {"op": op, "jsonPath": where, "path": path, "value": value},
-        }
-        for op, path, value in changes
+        _json_patch(LISTENER, op="add", jsonPath=filters, path="/disabled", value=False),
+        _json_patch(LISTENER, op="replace", **where, path="/grpc_service/timeout", value="0s"),
     ]
+    patches += [
+        _json_patch(LISTENER, op="add", **where, path=f"/{name}", value=ext_proc["typed_config"][name])
+        for name in PATCHED
+    ]
+    patches += [_json_patch(ROUTES, op="add", path=f"/{name}", value=manager["route_config"][name]) for name in CLEANED]
     target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "egress"}
     return {
         "apiVersion": "gateway.envoyproxy.io/v1alpha1",
@@ -127,6 +137,15 @@ def _parts(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, A
 def _patch(where: str, more: Json, operation: str, value: Json) -> Json:
     match = {"context": "GATEWAY", **more}
     return {"applyTo": where, "match": match, "patch": {"operation": operation, "value": value}}
+
+
+def _json_patch(resource: str, **operation: object) -> Json:
+    """Envoy Gateway gives a listener and its routes one name."""
+    return {
+        "type": f"type.googleapis.com/envoy.config.{resource}",
+        "name": "egress/egress/http",
+        "operation": operation,
+    }
 
 
 def main() -> None:

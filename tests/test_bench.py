@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import engine, guard, plot, streams, targets, upstream
+from bench import engine, guard, limiter, plot, streams, targets, upstream
 from bench.chat import DELTAS, answer
 from bench.conversation import HEADERS, conversation, messages
 from bench.direct import alone, converse
 from bench.gateway import write, written
 from bench.guard import Change
-from bench.legs import CONSTANT, GO_HEADER, GO_NOTHING, Leg, Server, every, four, header
+from bench.legs import CONSTANT, GO_HEADER, GO_NOTHING, Leg, Server, every, four, four_in_memory, header
 from bench.load import Load, output, quantile, summary
 from bench.load_tables import of_closed, of_steady
 from bench.process import alive, cpu_seconds, memory, running, tree
@@ -28,15 +28,17 @@ from bench.reader import chats
 from bench.report import Report, markdown
 from bench.report import write as store
 from bench.section import Column, Section
-from bench.tables import of_engine
+from bench.tables import of_engine, of_limiter
 from bench.through_envoy import MANY, Measured, Round, Spent, request_body
 from bench.tools import BASELINE, missing
 from extproc.compose import configure
 from extproc.compose import engine as composed
 from extproc.core.phase import Phase
 from extproc.core.session import Session
+from extproc.ports import Algorithm
 from extproc.wire.codec import parse, serialize
 from extproc.wire.pb.external_processor_pb2 import ProcessingRequest, ProcessingResponse
+from tests.adapters.redis_server import BINARY, MISSING
 
 ADDRESS = b"jane.doe@example.com"
 
@@ -60,6 +62,18 @@ def test_the_engine_is_timed_in_each_phase(monkeypatch: pytest.MonkeyPatch) -> N
         costs
     ).facts.keys()
     assert all(0 < cost.best <= cost.median for cost in costs)
+
+
+@pytest.mark.skipif(BINARY is None, reason=MISSING)
+def test_the_limiter_is_measured_in_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limiter, "ROUNDS", 2)
+    monkeypatch.setattr(limiter, "EXCHANGES", 2)
+    table = of_limiter(limiter.measure())
+    assert [row[0] for row in table.rows] == [
+        name for each in Algorithm for name in (each.value, f"{each.value}, settled")
+    ]
+    assert all(isinstance(figure, float) and figure > 0 for row in table.rows for figure in row[1:])
+    assert table.facts["limiter, least"] > 0
 
 
 def test_what_is_missing_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +169,7 @@ def test_what_we_are_compared_with_answers_as_we_do(leg: Leg) -> None:
 
 def test_a_conversation_that_is_refused_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.direct.conversation", lambda *_, **__: conversation(b"{", buffered=False))
-    with pytest.raises(RuntimeError, match="refused with 503"), alone(Leg(Server.HTTP2, "four filters", "four")):
+    with pytest.raises(RuntimeError, match="refused with 503"), alone(four_in_memory(Server.HTTP2)):
         pass
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bench import scan
-from bench.scan import BEGINNINGS, Size, Worst, ordinary, sizes_table, worst, worst_table
+from bench.scan import BEGINNINGS, Size, Worst, of_sizes, of_worst, ordinary, worst
 from extproc_filters.pii.findings import merge
 from extproc_filters.pii.scanner import ENTITIES, Scanner
 from extproc_filters.pii.work import done
@@ -35,5 +35,5 @@ def test_texts_full_of_values_are_full_of_values(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_tables() -> None:
-    assert sizes_table([Size(1000, 1e-5)]).splitlines()[-1] == "| 1,000 | 100 | 10.0 |"
-    assert worst_table([Worst("A", 3.0, 2.0, 1.0, "x ")]).splitlines()[-1] == "| A | 1.0 (`x `) | 2.0 | 3.0 |"
+    assert of_sizes([Size(1000, 1e-5)]).table().splitlines()[-1] == "| 1,000 | 100 | 10.0 |"
+    assert of_worst([Worst("A", 3.0, 2.0, 1.0, "x ")]).table().splitlines()[-1] == "| A | 1.0 (`x `) | 2.0 | 3.0 |"

@@ -1,12 +1,14 @@
 """The bench gives each of several processes its part of a core, with either version of control groups."""
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from bench.process import cpu_seconds, running
+from bench.process import alive, cpu_seconds, running
 from bench.share import Parent, held, limit, parent
 
 FIRST = "cgroup /cg/mem cgroup rw,memory 0 0\ncgroup /cg/cpu cgroup rw,cpu,cpuacct 0 0\n"
@@ -33,6 +35,31 @@ def test_a_part_is_written_as_each_version_has_it(tmp_path: Path) -> None:
     limit(Parent(tmp_path, 2), 0.25)
     written = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert written == {"cpu.cfs_period_us": "10000", "cpu.cfs_quota_us": "2500", "cpu.max": "2500 10000"}
+
+
+def test_where_groups_cannot_be_made_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be made in /proc: an error, but none of permission, as with control groups that can only be read."""
+    monkeypatch.setattr("bench.share.parent", lambda *_: Parent(Path("/proc"), 2))
+    with (
+        pytest.raises(RuntimeError, match=r"the processor cannot be shared out here: .*extproc-bench-1"),
+        held([1], 0.5),
+    ):
+        pytest.fail("it is not held")
+
+
+def test_a_part_is_given_back_though_its_process_has_ended(tmp_path: Path) -> None:
+    with running([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log") as pid:
+        try:
+            with held([pid], 0.5):
+                os.kill(pid, signal.SIGKILL)
+                while alive(pid):
+                    time.sleep(0.01)
+                os.waitpid(pid, 0)
+        except RuntimeError as error:
+            pytest.skip(str(error))
+    home = parent(Path("/proc/mounts").read_text(), Path("/proc/self/cgroup").read_text())
+    assert home is not None
+    assert not (home.path / f"extproc-bench-{pid}").exists()
 
 
 def test_a_process_has_no_more_than_its_part(tmp_path: Path) -> None:

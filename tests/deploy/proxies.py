@@ -60,6 +60,8 @@ def istio(patches: list[Config]) -> dict[str, Any]:
                 listener.update(value)
             case "NETWORK_FILTER", "MERGE":
                 manager.update(value["typed_config"])
+            case "ROUTE_CONFIGURATION", "MERGE":
+                manager["route_config"].update(value)
             case "HTTP_FILTER", "INSERT_BEFORE":
                 manager["http_filters"].insert(0, value)
             case other:
@@ -73,10 +75,17 @@ def envoy_gateways() -> dict[str, Any]:
     return dict(found)
 
 
+def manager_of(config: Config) -> dict[str, Any]:
+    """The connection manager in what Envoy Gateway makes."""
+    found: dict[str, Any] = config["static_resources"]["listeners"][-1]["defaultFilterChain"]["filters"][0][
+        "typedConfig"
+    ]
+    return found
+
+
 def ext_proc_of(config: Config) -> dict[str, Any]:
     """The filter in what Envoy Gateway makes."""
-    manager = config["static_resources"]["listeners"][-1]["defaultFilterChain"]["filters"][0]["typedConfig"]
-    found: dict[str, Any] = manager["httpFilters"][0]["typedConfig"]
+    found: dict[str, Any] = manager_of(config)["httpFilters"][0]["typedConfig"]
     return found
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from extproc.envoy.binary import find_envoy
 from tests.deploy import rendered
-from tests.deploy.proxies import Config, envoy_gateways, ext_proc_of, istios, translate, translated
+from tests.deploy.proxies import Config, envoy_gateways, ext_proc_of, istios, manager_of, translate, translated
 from tests.deploy.rendered import CONFIG, KUSTOMIZE, name, only, overlay, parsed, run
 
 needs_kustomize = pytest.mark.skipif(bool(rendered.NO_KUSTOMIZE), reason=rendered.NO_KUSTOMIZE)
@@ -72,6 +72,28 @@ def test_what_envoy_gateway_does_without_the_patches(tmp_path: Path) -> None:
     assert "mutationRules" not in ext_proc
 
 
+@needs_kustomize
+@needs_egctl
+def test_a_policy_on_another_route_of_envoy_gateway_leads_around_nothing(tmp_path: Path) -> None:
+    """It takes the place of the Gateway's there, and the filter is one that routes switch on: unless it is on for all."""
+    route = only(overlay("envoy-gateway"), "HTTPRoute")
+    other = {**route, "metadata": {**route["metadata"], "name": "other"}}
+    other["spec"] = {**route["spec"], "hostnames": ["api.other.example"]}
+    target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "other"}
+    lua = {"type": "Inline", "inline": "function envoy_on_request(handle) end"}
+    instead = {
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "EnvoyExtensionPolicy",
+        "metadata": {"name": "other", "namespace": "egress"},
+        "spec": {"targetRefs": [target], "lua": [lua]},
+    }
+    manager = manager_of(translated([*overlay("envoy-gateway"), other, instead], tmp_path))
+    (ext_proc,) = (one for one in manager["httpFilters"] if one["name"].startswith("envoy.filters.http.ext_proc/"))
+    (host,) = (one for one in manager["routeConfig"]["virtualHosts"] if one["domains"] == ["api.other.example"])
+    assert ext_proc["name"] not in host["routes"][0]["typedPerFilterConfig"], "it is overridden"
+    assert not ext_proc.get("disabled", False)
+
+
 def test_envoy_gateways_proxy(tmp_path: Path) -> None:
     config = envoy_gateways()
     validate(config, tmp_path)
@@ -90,30 +112,39 @@ def test_envoy_gateways_proxy(tmp_path: Path) -> None:
     assert '"schemeHeaderTransformation": {"matchUpstream": true}' in json.dumps(config)
 
 
-def generated_filter() -> Config:
-    """The ext_proc filter of the sidecar."""
+def test_envoy_gateway_waits_no_longer_than_the_sidecar_does() -> None:
+    """For the headers of a request, and in silence: a route without a time limit waits there for ever unless it says so."""
+    manager, ours = manager_of(envoy_gateways()), generated_manager()
+    assert manager["requestHeadersTimeout"] == ours["request_headers_timeout"]
+    routes = [route for host in manager["routeConfig"]["virtualHosts"] for route in host["routes"]]
+    assert {(route["route"]["timeout"], route["route"]["idleTimeout"]) for route in routes} == {
+        ("0s", ours["stream_idle_timeout"])
+    }
+    assert manager["stripTrailingHostDot"] == ours["strip_trailing_host_dot"]
+
+
+def generated_manager() -> Config:
+    """The connection manager of the sidecar."""
     config = yaml.safe_load((KUSTOMIZE / "overlays" / "sidecar" / "envoy.yaml").read_text())
-    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    found: Config = manager["http_filters"][0]["typed_config"]
+    found: Config = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     return found
 
 
-@needs_kustomize
-@pytest.mark.parametrize("platform", ["istio", "envoy-gateway"])
-def test_no_address_of_ours_leaves_and_no_provider_steers(platform: str) -> None:
-    """The same headers go as with the sidecar, of requests and of answers."""
-    objects = overlay(platform)
-    if platform == "istio":
-        (rule,) = only(objects, "VirtualService")["spec"]["http"]
-        removed = [rule["headers"][which]["remove"] for which in ("request", "response")]
-    else:
-        (rule,) = only(objects, "HTTPRoute")["spec"]["rules"]
-        asked, answered = rule["filters"]
-        removed = [asked["requestHeaderModifier"]["remove"], answered["responseHeaderModifier"]["remove"]]
-    config = yaml.safe_load((KUSTOMIZE / "overlays" / "sidecar" / "envoy.yaml").read_text())
-    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    routes = manager["route_config"]
-    assert removed == [routes["request_headers_to_remove"], routes["response_headers_to_remove"]]
+def generated_filter() -> Config:
+    """The ext_proc filter of the sidecar."""
+    found: Config = generated_manager()["http_filters"][0]["typed_config"]
+    return found
+
+
+def test_no_address_of_ours_leaves_and_no_provider_steers() -> None:
+    """On every route, a provider's that is added later too: the same headers go as with the sidecar."""
+    ours = generated_manager()["route_config"]
+    theirs = manager_of(envoy_gateways())["routeConfig"]
+    istio = istios()["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"][
+        "route_config"
+    ]
+    for way in ("request", "response"):
+        assert ours[f"{way}_headers_to_remove"] == istio[f"{way}_headers_to_remove"] == theirs[f"{way}HeadersToRemove"]
 
 
 def conditions(told: object) -> Iterator[tuple[str, str]]:

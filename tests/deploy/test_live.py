@@ -25,6 +25,7 @@ pytestmark = pytest.mark.e2e
 SOCKET = "/run/egress/extproc/extproc.sock"
 ASKED = {"model": "echo", "messages": [{"role": "user", "content": "Tell jane@example.com."}]}
 OPENAI = {"host": "api.openai.com"}
+WHERE_FROM = {"x-forwarded-for": "192.0.2.1", "x-real-ip": "192.0.2.1", "via": "1.1 inside.example"}
 
 
 @pytest.fixture(scope="module")
@@ -96,19 +97,22 @@ def running(config: dict[str, Any], stub: Stub) -> Iterator[httpx.Client]:
 
 
 def ask(client: httpx.Client, token: str = "", path: str = "/v1/chat/completions") -> httpx.Response:
-    return client.post(path, json=ASKED, headers={"authorization": f"Bearer {token}"} if token else {})
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    return client.post(path, json=ASKED, headers={**WHERE_FROM, **headers})
 
 
 def judge(client: httpx.Client, stub: Stub, path: str) -> None:
     """What the walk-through shows: who may, what leaves, and what comes back."""
     assert ask(client).status_code == 401
     assert ask(client, STRANGER).status_code == 403
-    assert client.get("/", headers={"host": "api.elsewhere.com"}).status_code in (403, 404)
+    nowhere = client.get("/", headers={"host": "api.elsewhere.com"})
+    assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (403, "no_backend")
     assert ask(client, "/../" + TOKEN).status_code == 401
     answer = ask(client, TOKEN, path)
     assert answer.status_code == 200, answer.text
     (received,) = stub.received(path)
     assert dict(received.headers)["authorization"] == f"Bearer {KEY}"
+    assert not [name for name, _ in received.headers if name.startswith(("x-forwarded", "x-real-ip", "via"))]
     assert b"jane@example.com" not in received.body
     assert "[EMAIL_ADDRESS_1]" in received.body.decode()
     assert "jane@example.com" in answer.text
@@ -124,7 +128,7 @@ def test_envoy_gateways(stub: Stub) -> None:
         path = "/v1/chat/completions?of=envoy-gateway"
         judge(client, stub, path)
         (received,) = stub.received(path)
-        assert not {name for name, _ in received.headers if name.startswith(("x-forwarded", "x-envoy", "via"))}
+        assert not [name for name, _ in received.headers if name.startswith("x-envoy")]
 
 
 def test_without_its_patches_envoy_gateway_gets_no_credential(stub: Stub) -> None:

@@ -64,9 +64,7 @@ def is_ours(document: object) -> bool:
     if "kind" in document:
         version = document.get("apiVersion", "egress.extproc.dev")
         return document["kind"] in OURS and str(version).startswith(("egress.extproc.dev", "gateway.networking.k8s.io"))
-    return (
-        _is_extension(document) or set(document) <= SETTINGS or set(document) in ({"rules"}, {"extensions"}, {"spec"})
-    )
+    return _is_extension(document) or set(document) <= SETTINGS or set(document) in FRAGMENTS
 
 
 def _is_extension(document: object) -> bool:

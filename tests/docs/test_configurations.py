@@ -114,13 +114,10 @@ def test_an_excerpt_stands_in_its_file(block: Block) -> None:
 
 @of("tokens")
 def test_the_tokens_are_read(block: Block, extproc: Run, tmp_path: Path) -> None:
-    file = completed([{"authentication": "required"}], tmp_path)
     authn = {"reviewer": {"static": {"path": "tokens.yaml"}}, "audiences": ["egress"]}
     extension = {"name": "authn", "type": "TokenReview:v1", "phase": "request-headers", "config": authn}
-    file.unlink()
-    (tmp_path / "more").mkdir()
-    file = completed([extension], tmp_path / "more")
-    (tmp_path / "more" / "tokens.yaml").write_text(block.text)
+    file = completed([extension], tmp_path)
+    (tmp_path / "tokens.yaml").write_text(block.text)
     assert extproc("check", "--config", file).code == 0
 
 

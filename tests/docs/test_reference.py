@@ -62,13 +62,10 @@ def test_every_code_has_its_remedy(code: str) -> None:
 
 
 def test_every_alert_has_its_remedy() -> None:
-    """The name of an alert is the name of its section; and its annotation leads to one."""
-    if not RULES.exists():
-        pytest.skip("there are no alert rules")
-    rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
-    alerts = [rule for rule in rules if "alert" in rule]
-    assert {alert["alert"].lower() for alert in alerts} - TROUBLE == set()
-    assert {alert["annotations"]["runbook"].partition("#")[2] for alert in alerts} - TROUBLE == set()
+    """The name of an alert is the name of its section. Where its annotation leads is looked at in tests/deploy."""
+    alerts = {rule["alert"].lower() for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
+    assert alerts
+    assert alerts - TROUBLE == set()
 
 
 def test_every_line_of_the_log_has_its_meaning() -> None:

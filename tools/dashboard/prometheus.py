@@ -59,10 +59,13 @@ def answers(url: str, dashboard: Mapping[str, Any], span: tuple[float, float]) -
 
 def _asked(url: str, target: Mapping[str, str], span: tuple[float, float]) -> Sequence[Series]:
     query = target["expr"].replace("$__rate_interval", RANGE)
-    asked = {"query": Template(query).safe_substitute(gateway=".*", namespace=".*", backend=".*")}
-    answer = requests.get(
-        f"{url}/api/v1/query_range", {**asked, "start": span[0], "end": span[1], "step": STEP}, timeout=30
-    )
+    asked: dict[str, str | float] = {
+        "query": Template(query).safe_substitute(gateway=".*", namespace=".*", backend=".*"),
+        "start": span[0],
+        "end": span[1],
+        "step": STEP,
+    }
+    answer = requests.get(f"{url}/api/v1/query_range", asked, timeout=30)
     answer.raise_for_status()
     return [_series(each, target["legendFormat"]) for each in answer.json()["data"]["result"]]
 

@@ -4,8 +4,8 @@ no node, so a Deployment makes no pods. `kubectl` finds it by a kubeconfig.
 
 import asyncio
 import os
+import re
 import secrets
-import shutil
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -57,14 +57,12 @@ class ControlPlane:
 
 
 def assets() -> Path:
-    """The directory of `etcd` and `kube-apiserver`. Raises: Unfit, with what is missing."""
-    version = next(word for word in BUILD.read_text().split() if word.startswith("v1."))
+    """The directory of `etcd` and `kube-apiserver`: KUBEBUILDER_ASSETS, or where `make envtest` puts them. Raises: Unfit."""
+    version = re.search(r"k8s\.io/kubernetes (v\S+)", BUILD.read_text())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("KUBEBUILDER_ASSETS") or cache / "extproc-envtest" / version)
+    folder = Path(os.environ.get("KUBEBUILDER_ASSETS") or cache / "extproc-envtest" / (version[1] if version else ""))
     if not all((folder / name).exists() for name in ("etcd", "kube-apiserver")):
         raise Unfit("there is no kube-apiserver and etcd here (`make envtest` gets them)")
-    if shutil.which("kubectl") is None:
-        raise Unfit("there is no kubectl on the PATH")
     return folder
 
 
@@ -78,8 +76,8 @@ async def control_plane(found: Path, folder: Path) -> AsyncIterator[ControlPlane
     (folder / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n')
     _signing_key(folder / "accounts.pem")
     plane = ControlPlane(port, folder / "apiserver.crt", folder / "kubeconfig", token)
-    etcd = [str(found / "etcd"), *_flags(_etcd(folder, clients, peers))]
-    server = [str(found / "kube-apiserver"), *_flags(_server(folder, clients, port))]
+    etcd = [str(found / "etcd"), *flags(etcd_flags(folder / "etcd", clients, peers))]
+    server = [str(found / "kube-apiserver"), *flags(server_flags(folder, clients, port))]
     async with running(etcd, folder / "etcd.log"), running(server, folder / "kube-apiserver.log") as process:
         await process.ready(lambda: _answers(plane), PATIENCE)
         plane.kubeconfig_of(plane.kubeconfig, token)
@@ -103,9 +101,10 @@ async def _answers(plane: ControlPlane) -> bool:
         return False
 
 
-def _etcd(folder: Path, clients: str, peers: str) -> dict[str, object]:
+def etcd_flags(folder: Path, clients: str, peers: str) -> dict[str, object]:
+    """Its data in `folder`; `clients` and `peers` are where it listens."""
     return {
-        "data-dir": folder / "etcd",
+        "data-dir": folder,
         "unsafe-no-fsync": "true",
         "listen-client-urls": clients,
         "advertise-client-urls": clients,
@@ -115,7 +114,8 @@ def _etcd(folder: Path, clients: str, peers: str) -> dict[str, object]:
     }
 
 
-def _server(folder: Path, store: str, port: int) -> dict[str, object]:
+def server_flags(folder: Path, store: str, port: int) -> dict[str, object]:
+    """Of kube-apiserver, with its files in `folder`; `store` is where etcd is."""
     return {
         "etcd-servers": store,
         "bind-address": "127.0.0.1",
@@ -139,5 +139,5 @@ def _signing_key(path: Path) -> None:
     path.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
 
 
-def _flags(values: dict[str, object]) -> list[str]:
+def flags(values: dict[str, object]) -> list[str]:
     return [f"--{name}={value}" for name, value in values.items()]

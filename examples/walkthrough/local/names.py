@@ -4,7 +4,6 @@ that is not on the machine.
 
 import asyncio
 import ipaddress
-import secrets
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,10 +27,9 @@ async def lookup(name: str, port: int) -> str | None:
     """The first address that the server on this port of loopback has for the name. Raises: TimeoutError."""
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[bytes] = loop.create_future()
-    number = secrets.randbelow(65536)
     transport, _ = await loop.create_datagram_endpoint(lambda: _Once(answered), remote_addr=("127.0.0.1", port))
     try:
-        transport.sendto(struct.pack("!HHHHHH", number, 0x0100, 1, 0, 0, 0) + _encoded(name) + ADDRESS)
+        transport.sendto(struct.pack("!HHHHHH", 1, 0x0100, 1, 0, 0, 0) + _encoded(name) + ADDRESS)
         async with asyncio.timeout(PATIENCE):
             return _first_address(await answered)
     finally:

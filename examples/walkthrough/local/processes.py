@@ -41,7 +41,9 @@ class Process:
             raise self._unfit(f"was not ready within {patience:g} seconds") from None
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """With all that it started."""
+        """With all that it started. One that has ended is let be: its number may be another's by now."""
+        if self.process.returncode is not None:
+            return
         self._signal(how)
         try:
             async with asyncio.timeout(GRACE):
