@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Final, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from extproc import Continue, Exchange, Phase, Verdict
 from extproc.core.headers import check_value
@@ -58,7 +58,14 @@ def _template(value: str) -> str:
     return value
 
 
+def _each_once(value: object) -> object:
+    if isinstance(value, dict) and len({str(name).lower() for name in value}) < len(value):
+        raise ValueError("a header is there twice, in two spellings: write it once")
+    return value
+
+
 Template = Annotated[str, AfterValidator(_template)]
+Headers = Annotated[dict[HeaderName, Template], BeforeValidator(_each_once), Field(min_length=1, max_length=16)]
 Parameter = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 
@@ -70,7 +77,7 @@ class CredentialInjectorConfig(Model):
     path: Annotated[str, AfterValidator(_path)]
     field: Annotated[str, Field(pattern=rf"^{LITERAL.pattern}$")] | None = None
     header: HeaderName | None = None
-    headers: Annotated[dict[HeaderName, Template], Field(min_length=1, max_length=16)] | None = None
+    headers: Headers | None = None
     query: Parameter | None = None
     template: Template | None = None
     keep: list[str] = Field(default_factory=list)

@@ -306,6 +306,7 @@ def test_each_try_asks_the_source_anew() -> None:
         {"header": "x-extproc-token"},
         {"headers": {}},
         {"headers": {"host": "{value}"}},
+        {"headers": {"A": "{value}", "a": "k {value}"}},
         {"headers": {"a": "no value"}},
         {"headers": {"a": "{value}"}, "template": "{value}"},
         {"header": "a", "headers": {"a": "{value}"}},
