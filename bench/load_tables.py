@@ -30,7 +30,8 @@ STEADY = """h2load, HTTP/2, requests that come evenly however long the answers t
 slowest can."""
 
 DIRECT = """ghz, without Envoy: {callers} callers on {connections} connections, each with conversations of a request's headers
-(20 fields) and its body of 2 KB; then at fixed rates."""
+(20 fields) and its body of 2 KB; then at fixed rates. All of them are one peer's: beyond 100 at once they are denied with 429,
+and ghz sends the body all the same, which Envoy does not; so calls fail at a rate that is near what a server can do."""
 
 WORKERS = """ghz, {callers} callers for each worker on a socket of its own, and conversations as above, with one header set.
 Each worker may use {part:.0%} of a core, so that neither the load nor the other workers take from it: what they serve together

@@ -44,25 +44,14 @@ def resolved_with(documents: Documents, settings: Mapping[str, object], outside:
     return resolve(replace(documents, configuration=replace(document, model=model)), CATALOG, outside)
 
 
-def engine(
-    resolved: Resolved, tell: Callable[[Record], None], key: bytes | None = None, *, traces: bool = False
-) -> Engine:
-    """What all exchanges of this process share. `key` is what it has in common with the other workers: the passes of one
-    exchange may come to two of them. A process that is alone needs none. `traces`: what is told is to become traces.
+def engine(resolved: Resolved, tell: Callable[[Record], None]) -> Engine:
+    """What all exchanges of this configuration share. A process that may have another one after it replaces what they have in
+    common (extproc.worker).
     """
-    passports = SealedPassports(resolved.gateway, key or os.urandom(KEY_BYTES)) if resolved.upstream else None
+    passports = SealedPassports(resolved.gateway, os.urandom(KEY_BYTES)) if resolved.upstream else None
     routing = resolved if resolved.routing_headers else None
     return Engine(
-        resolved,
-        PACE,
-        Admission(),
-        mask,
-        tell,
-        passports,
-        resolved,
-        traces=traces,
-        routing=routing,
-        publishing=resolved.publishing,
+        resolved, PACE, Admission(), mask, tell, passports, resolved, routing=routing, publishing=resolved.publishing
     )
 
 

@@ -6,12 +6,12 @@ from typing import Final
 _TOLD: Final[set[str]] = set()
 
 
-def deprecated(name: str, *, since: str, until: str, instead: str, depth: int = 1) -> None:
+def deprecated(name: str, *, since: str, until: str, instead: str) -> None:
     """Tell once in this process that `name` is deprecated `since` a version, gone in the version `until`, and what to write
-    `instead`. The warning stands where the caller of the deprecated thing is; `depth` are the calls between that and this.
+    `instead`. What is deprecated calls this itself: the warning stands at its caller.
     """
     if name in _TOLD:
         return
     _TOLD.add(name)
     message = f"{name} is deprecated since extproc {since}, and is gone in {until}: use {instead}"
-    warnings.warn(message, DeprecationWarning, stacklevel=depth + 2)
+    warnings.warn(message, DeprecationWarning, stacklevel=3)

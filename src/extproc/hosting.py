@@ -24,12 +24,13 @@ from extproc.envoy.plan import Json, Plan
 from extproc.envoy.probe import envoy_live
 from extproc.envoy.process import POLL
 from extproc.envoy.python import ADMIN, CONFIG, CONTROL, INPROCESS, WORKER, WORKERS, interpreter, started_with
+from extproc.errors import ConfigError
 from extproc.folder import check_sockets, own_folder
 from extproc.policy.describe import catalog
 from extproc.policy.names import Address
 from extproc.reload.leading import led
 from extproc.reload.source import Loaded
-from extproc.wire.listener import Listener, claim
+from extproc.wire.listener import Listener, claim, vacate
 from extproc.workers import Patience, supervise
 
 GRACE: Final = 30.0
@@ -173,11 +174,11 @@ def _folder() -> Iterator[Path]:
 
 @contextmanager
 def _removed(own: Sequence[Sequence[Listener]]) -> Iterator[None]:
-    """Envoy leaves its sockets behind."""
+    """Envoy leaves its sockets behind. One where somebody listens is that of who came after."""
     try:
         yield
     finally:
         for listener in (listener for each in own for listener in each):
-            if path := listener.socket:
-                with suppress(FileNotFoundError):
-                    path.unlink()
+            if listener.socket:
+                with suppress(ConfigError):
+                    vacate(listener.socket)

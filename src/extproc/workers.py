@@ -36,12 +36,13 @@ ENDED: Final = 130
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Seconds: between the death of a worker and its next start (doubled each time, up to `longest`, and back to `first`
-    once one lived for `steady`); between SIGTERM and SIGKILL; between SIGINT and SIGKILL.
+    once one lived for `steady`); from a start until it serves; between SIGTERM and SIGKILL; between SIGINT and SIGKILL.
     """
 
     first: float = 0.5
     longest: float = 30.0
     steady: float = 60.0
+    start: float = 120.0
     drain: float = 60.0
     end: float = 1.0
 
@@ -167,7 +168,13 @@ class Crew:
         delay = self.patience.first
         while True:
             started = time.monotonic()
-            code = await self._live(worker)
+            try:
+                code = await self._live(worker)
+            except OSError as error:  # there is no room for one more process: those that there are go on
+                if not worker.served:
+                    raise
+                log.error("worker_not_started", worker=worker.index, why=error.strerror)  # noqa: TRY400 - a traceback says nothing
+                code = 1
             if code == REFUSED and not worker.served:
                 self.stop(signal.SIGTERM)
             if self._stopping.is_set():
@@ -209,7 +216,7 @@ class Crew:
     async def _watch(self, worker: _Worker, ours: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=ours, limit=LONGEST_LINE)
         try:
-            if not await reader.read(1):
+            if not await self._serves_in_time(worker, reader):
                 return
             log.info("worker_ready", worker=worker.index)
             worker.line, worker.served = (reader, writer), True
@@ -220,6 +227,16 @@ class Crew:
         finally:
             worker.line = None
             writer.close()
+
+    async def _serves_in_time(self, worker: _Worker, reader: asyncio.StreamReader) -> bool:
+        """Whether it says so before it ends. One that takes too long is killed: it serves nobody."""
+        try:
+            async with asyncio.timeout(self.patience.start):
+                return bool(await reader.read(1))
+        except TimeoutError:
+            log.error("worker_late", worker=worker.index, seconds=self.patience.start)  # noqa: TRY400 - as above
+            _send(worker, signal.SIGKILL)
+            return False
 
     def _became(self, worker: _Worker, *, ready: bool) -> None:
         if worker.ready is not ready:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 
 from extproc.wire.pb import external_processor_pb2 as pb
 from tests.calls import serve
@@ -40,8 +42,11 @@ class Scripted:
 def serving(path: Path) -> Iterator[Scripted]:
     """A scripted server on the Unix socket `path`."""
     scripted = Scripted()
-    server = grpc.server(ThreadPoolExecutor(8))
+    server = grpc.server(ThreadPoolExecutor(32))  # a thread for each stream: eight exchanges of three
     serve(server, scripted.Process)
+    health = HealthServicer()
+    health.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
     server.add_insecure_port(f"unix:{path}")
     server.start()
     try:

@@ -21,6 +21,7 @@ from tests.calls import process
 from tests.certificates import Authority
 from tests.e2e.gateway import backend, write
 from tests.e2e.processes import Process, accepts, free_port, short_directory, wait_until
+from tests.e2e.test_workers import alive, children
 from tests.wire.conftest import body, headers
 
 pytestmark = pytest.mark.e2e
@@ -70,18 +71,6 @@ def plain(folder: Path) -> grpc.Channel:
 
 def denied(answer: ProcessingResponse) -> int:
     return answer.immediate_response.status.code
-
-
-def children(process: Process) -> list[int]:
-    pid = process.popen.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
 
 
 # --- gRPC through a real Envoy ----------------------------------------------------------------------------------------
@@ -274,11 +263,11 @@ def test_workers(folder: Path) -> None:
                 assert len(converse(channel, headers())) == 1
         told = httpx.get(f"http://127.0.0.1:{admin}/metrics").text
         assert all(f'extproc_worker_up{{worker="{index}"}} 1' in told for index in range(2))
-        first, second = children(server)
+        first, second = children(server.popen.pid)
         os.kill(first, signal.SIGKILL)
-        server.wait_until(lambda: len(set(children(server)) - {first}) == 2)
+        server.wait_until(lambda: len(set(children(server.popen.pid)) - {first}) == 2)
         server.wait_until(lambda: all(map(accepts, sockets)))
-        workers = children(server)
+        workers = children(server.popen.pid)
         assert second in workers
         assert server.stop(signal.SIGKILL) == -9
         wait_until(lambda: not any(map(alive, workers)))
@@ -287,7 +276,7 @@ def test_workers(folder: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_the_end(folder: Path, number: signal.Signals, code: int) -> None:
     with serving(folder, folder / "extproc.sock", drainSeconds=0) as server:
-        workers = children(server)
+        workers = children(server.popen.pid)
         assert server.stop(number) == code
         assert not any(map(alive, workers))
     assert not (folder / "extproc.sock").exists()

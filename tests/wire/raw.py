@@ -16,6 +16,8 @@ from extproc.wire.codec import SERVICE
 from extproc.wire.framing import Frames
 from extproc.wire.pb.external_processor_pb2 import ProcessingRequest, ProcessingResponse
 
+from .conftest import headers
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 CALL = (
     (":method", "POST"),
@@ -50,7 +52,6 @@ class Raw:
     encoder: hpack.Encoder = field(default_factory=hpack.Encoder)
     decoder: hpack.Decoder = field(default_factory=hpack.Decoder)
     got: list[Any] = field(default_factory=list)
-    ended: bool = False
 
     def send(self, *sent: frames.Frame | bytes) -> None:
         self.writer.write(b"".join(each if isinstance(each, bytes) else each.serialize() for each in sent))
@@ -61,13 +62,20 @@ class Raw:
         block = self.encoder.encode(fields)
         return frames.HeadersFrame(stream, block, flags=["END_HEADERS", *flags], **more)
 
+    def in_pieces(self, stream: int, fields: Iterable[tuple[str, str]]) -> list[frames.Frame]:
+        """A block that is longer than a frame may be."""
+        block = self.encoder.encode(fields, huffman=False)
+        first, *rest = [block[at : at + 16_000] for at in range(0, len(block), 16_000)]
+        made = [frames.HeadersFrame(stream, first), *(frames.ContinuationFrame(stream, piece) for piece in rest)]
+        made[-1].flags.add("END_HEADERS")
+        return made
+
     async def more(self) -> bool:
         """One more frame, if there is one."""
         try:
             head, length = frames.Frame.parse_frame_header(memoryview(await self.reader.readexactly(9)))
             head.parse_body(memoryview(await self.reader.readexactly(length)))
         except (asyncio.IncompleteReadError, ConnectionError):
-            self.ended = True
             return False
         self.got.append(head)
         return True
@@ -91,6 +99,18 @@ class Raw:
         while len(self.messages(stream)) < count:
             assert await self.more(), self.got
         return [ProcessingResponse.FromString(each) for each in self.messages(stream)]
+
+    async def ended(self, stream: int) -> dict[str, str]:
+        """The fields at the end of a stream: its trailers, or its headers where there are no others."""
+        last = await self.until(frames.HeadersFrame, stream)
+        while "END_STREAM" not in last.flags:
+            last = await self.until(frames.HeadersFrame, stream)
+        return dict(self.decoder.decode(last.data))  # type: ignore[arg-type]
+
+    async def conversation(self, stream: int) -> None:
+        """One message, and its answer."""
+        self.send(self.headers(stream), data(stream, message(headers())))
+        await self.answers(stream, 1)
 
     def messages(self, stream: int) -> list[bytes]:
         body = b"".join(

@@ -3,7 +3,6 @@ before its answer would let a request pass (PROTOCOL 1.4): whatever goes wrong, 
 """
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ from .calling import GRPC, Calling
 from .conftest import Told, body, chain_of, engine_of, go_on, headers, response_headers
 from .test_drain import NOT_SERVING, OURS, SERVING
 from .test_framing import cut
-from .test_http2 import BROKEN, CANARY, STATUS, Deed, garbled, hangs, later
+from .test_http2 import BROKEN, CANARY, STATUS, Deed, engine_without, garbled, hangs, later
 
 REFUSED = (Status.FAILED_PRECONDITION, "the message is not one to answer")
 FAILED = (Status.INTERNAL, "the exchange could not be processed")
@@ -239,16 +238,8 @@ async def test_a_filter_that_fails_is_a_denial(deed: Deed, status: int, turns: i
 
 @pytest.mark.parametrize("part", BROKEN)
 async def test_whatever_breaks_the_stream_fails_with_a_fixed_text(part: str) -> None:
-    def broken(*_: object) -> Any:
-        raise LookupError(CANARY)
-
-    engine = engine_of(chain_of(go_on))
-    if part == "select":
-        object.__setattr__(engine.policy, "select", broken)
-    elif part != "engine":
-        engine = replace(engine, **{part: broken})
     with structlog.testing.capture_logs() as logs:
-        call = Calling(Application(broken if part == "engine" else lambda: engine, 1024, bool))
+        call = Calling(Application(engine_without(part), 1024, bool))
         call.put(framed(headers(), response_headers({"x": "y"})), end=True)
         assert await call.ended() == FAILED
     assert logs == [{"event": "stream_failed", "error": "LookupError", "log_level": "error"}]

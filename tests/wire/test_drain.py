@@ -84,6 +84,16 @@ async def _refused(folder: Path) -> None:
         await writer.wait_closed()
 
 
+async def test_who_ends_leaves_the_socket_of_who_came_after_it(folder: Path) -> None:
+    """Its place is free from when it drains, and then it is told to stop once more."""
+    async with serving(folder, chain_of(go_on)) as first:
+        await first.drain(0)
+        async with serving(folder, chain_of(go_on)):
+            await first.stop()
+            async with connected(folder) as channel:
+                await play(channel, headers())
+
+
 async def test_one_who_watches_is_told_and_does_not_keep_the_server(folder: Path) -> None:
     async with serving(folder, chain_of(go_on)) as server, connected(folder) as channel:
         request = health_pb2.HealthCheckRequest(service="")

@@ -20,6 +20,7 @@ import pytest
 import structlog
 import uvloop
 
+from extproc.core.engine import Engine
 from extproc.core.exchange import Exchange
 from extproc.core.phase import Phase
 from extproc.core.secret import seal
@@ -257,17 +258,25 @@ async def test_a_stop_ends_open_streams_with_an_error(folder: Path, answered: bo
 BROKEN = ["engine", "select", "tell", "mask"]
 
 
-@pytest.mark.parametrize("part", BROKEN)
-async def test_whatever_breaks_the_stream_fails_with_a_fixed_text(folder: Path, part: str) -> None:
+def engine_without(part: str) -> Callable[[], Engine]:
+    """What gives an engine of which this is broken; or it is itself."""
+
     def broken(*_: object) -> Any:
         raise LookupError(CANARY)
 
     engine = engine_of(chain_of(go_on))
+    if part == "engine":
+        return broken
     if part == "select":
         object.__setattr__(engine.policy, "select", broken)
-    elif part != "engine":
+    else:
         engine = replace(engine, **{part: broken})
-    server = Server(broken if part == "engine" else lambda: engine, [Listener(f"unix://{folder}/x.sock")], 1024, bool)
+    return lambda: engine
+
+
+@pytest.mark.parametrize("part", BROKEN)
+async def test_whatever_breaks_the_stream_fails_with_a_fixed_text(folder: Path, part: str) -> None:
+    server = Server(engine_without(part), [Listener(f"unix://{folder}/x.sock")], 1024, bool)
     await server.start()
     with structlog.testing.capture_logs() as logs:
         async with connected(folder) as channel:

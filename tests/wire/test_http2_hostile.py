@@ -1,8 +1,11 @@
 """What a client may do to tire the server out, or to cost the other calls something; and how it goes away unhurt by that."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hpack
@@ -30,24 +33,19 @@ from .raw import CALL, Raw, dialled, message
 NONE = [(name, "/none" if name == ":path" else value) for name, value in CALL]
 
 
-async def conversation(client: Raw, stream: int) -> None:
-    client.send(client.headers(stream), raw.data(stream, message(headers())))
-    await client.answers(stream, 1)
-
-
 # --- calls that were refused --------------------------------------------------------------------------------------------
 
 
 async def test_what_was_on_its_way_on_a_refused_call_costs_the_others_nothing(folder: Path) -> None:
     malformed = [*CALL, ("connection", "close")]
     async with serving(folder, chain_of(go_on)), dialled(folder) as client:
-        await conversation(client, 1)
+        await client.conversation(1)
         client.send(client.headers(3, malformed), raw.data(3, message(headers())), raw.data(3, b"", "END_STREAM"))
         client.send(client.headers(5), frames.WindowUpdateFrame(5, 2**31 - 1), raw.data(5, message(headers())))
         assert (await client.until(frames.RstStreamFrame)).error_code == Code.PROTOCOL_ERROR
         assert (await client.until(frames.RstStreamFrame)).error_code == Code.FLOW_CONTROL_ERROR
         client.send(raw.data(1, message(body(b"x"))))
-        await conversation(client, 7)
+        await client.conversation(7)
 
 
 async def test_calls_of_a_client_that_ignores_the_farewell_are_refused_and_those_before_are_served(
@@ -73,29 +71,65 @@ async def test_calls_of_a_client_that_ignores_the_farewell_are_refused_and_those
         for stream in (1, 3):
             await client.answers(stream, 1)
             client.send(raw.data(stream, b"", "END_STREAM"))
-        for _ in range(2):
-            while "END_STREAM" not in (await client.until(frames.HeadersFrame)).flags:
-                pass
+            assert (await client.ended(stream))["grpc-status"] == "0"
         client.writer.close()
         await draining
+
+
+@pytest.mark.parametrize(("size", "taken"), [(60 * 1024, True), (98_000, False), (1_000_000, False)])
+async def test_headers_that_are_too_long_cost_their_call_alone(folder: Path, size: int, *, taken: bool) -> None:
+    """A caller chooses them, where Envoy traces: it hands on his `tracestate`."""
+    async with serving(folder, chain_of(go_on)), dialled(folder) as client:
+        await client.conversation(1)
+        client.encoder.header_table_size = 0
+        client.send(*client.in_pieces(3, [*CALL, ("tracestate", "k=" + "v" * size)]))
+        client.send(raw.data(3, message(headers()), "END_STREAM"))
+        if taken:
+            await client.answers(3, 1)
+        else:
+            assert (await client.until(frames.RstStreamFrame, 3)).error_code == Code.PROTOCOL_ERROR
+        client.send(raw.data(1, message(body(b"x"))))
+        await client.conversation(5)
 
 
 # --- clients that do not read -------------------------------------------------------------------------------------------
 
 
-async def unread(client: Raw) -> None:
-    for stream in range(1, 200_000, 2):
-        client.send(client.headers(stream, NONE, "END_STREAM"))
+def pings(_: Raw) -> Iterator[frames.Frame]:
+    while True:
+        yield frames.PingFrame(0, b"12345678")
+
+
+def calls_of_nothing(client: Raw) -> Iterator[frames.Frame]:
+    """Each is answered with a status."""
+    for stream in count(1, 2):
+        yield client.headers(stream, NONE, "END_STREAM")
+
+
+async def send_for_ever(client: Raw, flood: Iterator[frames.Frame]) -> None:
+    for frame in flood:
+        client.send(frame)
         await client.writer.drain()
 
 
-async def test_statuses_that_nobody_reads_do_not_pile_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("flood", [pings, calls_of_nothing])
+async def test_answers_that_nobody_reads_do_not_pile_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, flood: Callable[[Raw], Iterator[frames.Frame]]
+) -> None:
     monkeypatch.setattr(outbox, "MOST_WAITING", 10_000)
     async with serving(folder, chain_of(go_on)), dialled(folder) as client, dialled(folder) as other:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         with pytest.raises(ConnectionError):
-            await unread(client)
-        await conversation(other, 1)
+            await send_for_ever(client, flood(client))
+        await other.conversation(1)
+
+
+async def test_one_who_has_read_it_after_all_goes_on() -> None:
+    out = Outbox(asyncio.get_running_loop())
+    out.pause()
+    out.send(bytes(outbox.MOST_WAITING + 1))
+    out.resume()
+    out.check()
 
 
 async def test_one_who_ends_his_half_and_reads_nothing_is_not_waited_for(
@@ -193,6 +227,24 @@ async def test_streams_that_wait_for_the_connections_window_are_served_in_turn()
     await asyncio.wait(tasks)
 
 
+async def test_a_large_answer_is_written_once() -> None:
+    """Put together piece by piece, 16 MiB keep the loop for seconds."""
+    written: list[int] = []
+
+    class Wire(asyncio.Transport):
+        def write(self, data: Any) -> None:
+            written.append(len(data))
+
+    out, stream = Outbox(asyncio.get_running_loop()), SimpleNamespace(number=1, window=2**30)
+    out.open(Wire())
+    out.widen(2**30)
+    before = time.process_time()
+    out.send_data(stream, bytes(2**24))  # type: ignore[arg-type]
+    assert time.process_time() - before < 1
+    await asyncio.sleep(0)
+    assert written == [2**24 + 2**10 * 9]
+
+
 # --- blocks -------------------------------------------------------------------------------------------------------------
 
 FIELDS = st.lists(st.tuples(st.binary(max_size=200), st.binary(max_size=600)), min_size=1, max_size=6)
@@ -268,13 +320,10 @@ def test_who_knocks_often_does_not_fill_the_log() -> None:
 async def test_a_task_that_somebody_cancels_ends_its_call_with_an_error(folder: Path) -> None:
     async with serving(folder, chain_of(go_on)) as server, dialled(folder) as client:
         before = asyncio.all_tasks()
-        await conversation(client, 1)
+        await client.conversation(1)
         [task] = asyncio.all_tasks() - before
         task.cancel()
-        last = await client.until(frames.HeadersFrame, 1)
-        while "END_STREAM" not in last.flags:
-            last = await client.until(frames.HeadersFrame, 1)
-        assert client.decoder.decode(last.data)[0] == ("grpc-status", "13")
+        assert (await client.ended(1))["grpc-status"] == "13"
         assert server.streams == 0
 
 

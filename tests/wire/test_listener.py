@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from extproc.errors import ConfigError
 from extproc.wire.listener import Listener, Tls, check, claim, for_worker
@@ -166,3 +167,17 @@ def test_certificates_are_read_before_a_port_opens(folder: Path) -> None:
     ]:
         with pytest.raises(ConfigError, match=told):
             claim(Listener("127.0.0.1:9000", tls))
+
+
+def test_an_encrypted_key_is_refused_and_its_password_is_not_asked_for(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """At a terminal the server would wait for it, and with each renewal again."""
+    authority = Authority(folder, "a")
+    cert, key = authority.issue_as("server", dns=["localhost"])
+    plain = serialization.load_pem_private_key(key.read_bytes(), None)
+    secret = serialization.BestAvailableEncryption(b"secret")
+    key.write_bytes(plain.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, secret))
+    with pytest.raises(ConfigError, match="not encrypted"):
+        claim(Listener("127.0.0.1:9000", Tls(cert, key, authority.file, ("x",))))
+    assert capfd.readouterr() == ("", "")

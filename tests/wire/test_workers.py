@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 import uvloop
 
 from extproc.tether import KEY, TETHER, shared_key, tether
@@ -82,6 +83,42 @@ async def test_a_dead_worker_is_started_again(folder: Path) -> None:
     await fewer.wait()
     again = when(crew, lambda ready: ready == 2)
     await again.wait()
+    assert [len(starts(folder, index)) for index in (0, 1)] == [1, 2]
+    crew.stop(signal.SIGTERM)
+    assert await running == 0
+
+
+async def test_one_that_does_not_serve_in_time_is_started_again(folder: Path) -> None:
+    async def more_patient(seconds: float) -> None:
+        crew.patience = Patience()
+
+    crew = crew_of(folder, "serve", sleep=more_patient, patience=Patience(start=0))
+    ready = when(crew, lambda ready: ready == 1)
+    with structlog.testing.capture_logs() as logs:
+        running = asyncio.ensure_future(crew.run())
+        await ready.wait()
+    assert [each["event"] for each in logs] == ["worker_late", "worker_died", "worker_ready"]
+    crew.stop(signal.SIGTERM)
+    assert await running == 0
+
+
+async def test_one_that_cannot_be_started_again_is_tried_later_and_costs_no_other(folder: Path) -> None:
+    """There is no process to be had, or no memory."""
+    pauses: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        pauses.append(seconds)
+        crew.command = good if len(pauses) > 1 else lambda index: ["/nowhere/at/all"]
+
+    crew = crew_of(folder, "serve", "serve", sleep=rest)
+    good = crew.command
+    all_ready = when(crew, lambda ready: ready == 2)
+    running = asyncio.ensure_future(crew.run())
+    await all_ready.wait()
+    again = when(crew, lambda ready: ready == 2)
+    os.kill(starts(folder, 1)[0], signal.SIGKILL)
+    await again.wait()
+    assert pauses == [0.5, 1.0]
     assert [len(starts(folder, index)) for index in (0, 1)] == [1, 2]
     crew.stop(signal.SIGTERM)
     assert await running == 0

@@ -95,12 +95,12 @@ class Admin:
         """Close the port; what is being answered is cut off."""
         if self._server is None or self._listener is None:
             return
+        if self.address.path:  # before anybody else can listen there
+            self.address.path.unlink(missing_ok=True)
         self._listener.close()
         if self._entrance:
             self._entrance.close()
         await self._server.shutdown(0)
-        if self.address.path:
-            self.address.path.unlink(missing_ok=True)
         self._server = self._listener = None
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:

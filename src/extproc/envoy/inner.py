@@ -87,7 +87,7 @@ def manager() -> Json:
             "initial_stream_window_size": WINDOW,
             "initial_connection_window_size": 16 * WINDOW,
         },
-        max_request_headers_kb=60,
+        max_request_headers_kb=96,  # a caller's whole `tracestate` may be among them, and Envoy takes 60 from a caller
         request_headers_timeout="10s",
         stream_idle_timeout="0s",
         generate_request_id=False,

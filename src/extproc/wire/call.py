@@ -65,13 +65,6 @@ class Call:
                 self._ask()
             self._messages = self._frames.feed(event.get("body", b""))
 
-    async def message(self) -> bytes:
-        """The only message of a call that has one. Raises: Gone, Ended."""
-        first = await self.read()
-        if first is None or await self.read() is not None:
-            raise Ended(Status.UNIMPLEMENTED, "the call takes one message")
-        return first
-
     async def write(self, message: bytes) -> None:
         """Send a message; it waits while the client does not read. Raises: Gone, Ended."""
         if len(message) > self._limit:

@@ -24,6 +24,9 @@ LONGEST_PATH: Final = 107
 
 SOCKET_MODE: Final = 0o660
 DIRECTORY_MODE: Final = 0o750
+NO_PASSWORD: Final = ""
+"""Of a key: else OpenSSL would ask for it at the terminal, and the server would wait for an answer, be it long at work."""
+
 ENDPOINT: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
@@ -94,9 +97,9 @@ def claim(listener: Listener) -> None:
     check(listener)
     if path := listener.socket:
         _claim_folder(path.parent)
-        _claim_path(path)
+        vacate(path)
     elif listener.tls:
-        check_files(listener.tls)
+        server_context(listener.tls)
     else:
         log.warning("insecure_listener", address=listener.address, risk="every process of this host is handed the keys")
 
@@ -163,8 +166,8 @@ def _claim_folder(folder: Path) -> None:
         )
 
 
-def _claim_path(path: Path) -> None:
-    """A file that is there is removed if it is a socket of ours at which nobody listens."""
+def vacate(path: Path) -> None:
+    """A file that is there is removed if it is a socket of ours at which nobody listens. Raises: ConfigError, if it is not."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -185,17 +188,21 @@ def _claim_path(path: Path) -> None:
     raise ConfigError(f"{path}: another process listens there")
 
 
-def check_files(tls: Tls) -> None:
-    """Whether the files are a certificate, its key and a CA. Raises: ConfigError."""
+def server_context(tls: Tls) -> ssl.SSLContext:
+    """For handshakes with these files as they are now. Raises: ConfigError, if they are not a certificate, its key and a CA."""
     for path in (tls.cert, tls.key, tls.client_ca):
         if not os.path.isfile(path):  # noqa: PTH113 - where nobody may look there is none; Path.is_file raises
             raise ConfigError(f"{path}: no such file, or none that may be read")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.set_alpn_protocols(["h2"])
     try:
-        context.load_cert_chain(tls.cert, tls.key)
+        context.load_cert_chain(tls.cert, tls.key, NO_PASSWORD)
     except (OSError, ValueError):
-        raise ConfigError(f"{tls.cert}, {tls.key}: not a certificate and its key in PEM") from None
+        raise ConfigError(f"{tls.cert}, {tls.key}: not a certificate and its key in PEM, not encrypted") from None
     try:
         context.load_verify_locations(tls.client_ca)
     except (OSError, ValueError):
         raise ConfigError(f"{tls.client_ca}: no CA certificate in PEM") from None
+    return context

@@ -36,7 +36,6 @@ class Call(Protocol):
     gone: bool
 
     async def read(self) -> bytes | None: ...
-    async def message(self) -> bytes: ...
     async def write(self, message: bytes) -> None: ...
     async def end(self, status: Status, text: str = "") -> None: ...
     async def wait(self, until: asyncio.Event, seconds: float) -> None: ...
@@ -165,9 +164,12 @@ def _initial(fields: Fields) -> list[tuple[str, str | bytes]]:
 
 
 async def _service(call: Call) -> str:
-    """The name that is asked for. Raises: Gone, Ended."""
+    """The name that is asked for, in the only message of its call. Raises: Gone, Ended."""
+    message = await call.read()
+    if message is None or await call.read() is not None:
+        raise Ended(Status.UNIMPLEMENTED, "the call takes one message")
     try:
-        return str(health_pb2.HealthCheckRequest.FromString(await call.message()).service)
+        return str(health_pb2.HealthCheckRequest.FromString(message).service)
     except DecodeError:
         raise Ended(Status.INTERNAL, "a message that is no HealthCheckRequest") from None
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 
 from extproc.errors import ConfigError
-from extproc.wire.listener import Tls, check_files
+from extproc.wire.listener import Tls, server_context
 from extproc.wire.seldom import Seldom
 from extproc.wire.status import Ended, Status
 
@@ -29,7 +29,7 @@ class Certificates:
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
         self._seen = self._look()
-        self._context = _context(tls)
+        self._context = server_context(tls)
 
     def context(self) -> ssl.SSLContext:
         """For a handshake that begins now."""
@@ -37,11 +37,8 @@ class Certificates:
         if seen != self._seen:
             self._seen = seen
             try:
-                self._context = _context(self._tls)
-            except (
-                ConfigError,
-                OSError,
-            ) as error:  # said once, until they look different again: anybody may begin handshakes
+                self._context = server_context(self._tls)
+            except ConfigError as error:  # said once, until they look different again: anybody may begin handshakes
                 log.error("certificate_not_renewed", error=str(error))  # noqa: TRY400 - the place says all, a traceback nothing
         return self._context
 
@@ -68,15 +65,3 @@ def _seen(path: Path) -> object:
     except OSError as error:
         return error.errno
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _context(tls: Tls) -> ssl.SSLContext:
-    """Raises: ConfigError."""
-    check_files(tls)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.set_alpn_protocols(["h2"])
-    context.load_cert_chain(tls.cert, tls.key)
-    context.load_verify_locations(tls.client_ca)
-    return context

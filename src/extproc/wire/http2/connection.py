@@ -17,11 +17,13 @@ from extproc.wire.http2.frames import (
     Flag,
     Kind,
     Setting,
-    fragment,
+    check_farewell,
+    check_priority,
     frame,
     go_away,
     read_number,
     read_settings,
+    refuse_promise,
     reset,
     settings,
     unpadded,
@@ -85,12 +87,12 @@ class Connection(asyncio.Protocol):
             {
                 Kind.DATA: self._data,
                 Kind.HEADERS: self._headers,
-                Kind.PRIORITY: self._priority,
+                Kind.PRIORITY: check_priority,
                 Kind.RST_STREAM: self._reset,
                 Kind.SETTINGS: self._settings,
-                Kind.PUSH_PROMISE: self._push_promise,
+                Kind.PUSH_PROMISE: refuse_promise,
                 Kind.PING: self._ping,
-                Kind.GOAWAY: self._go_away,
+                Kind.GOAWAY: check_farewell,
                 Kind.WINDOW_UPDATE: self._window_update,
             }
         )
@@ -275,24 +277,6 @@ class Connection(asyncio.Protocol):
             self._out.send(frame(Kind.PING, Flag.ACK, 0, payload))
         elif payload == FAREWELL:
             self.part()
-
-    def _go_away(self, _flags: int, number: int, payload: bytes) -> None:
-        """The client begins nothing more; what is open goes on."""
-        if number:
-            raise Fault(Code.PROTOCOL_ERROR, "a farewell of a stream")
-        if len(payload) < 8:
-            raise Fault(Code.FRAME_SIZE_ERROR, "a farewell of less than eight")
-
-    def _priority(self, _flags: int, number: int, payload: bytes) -> None:
-        """Obsolete (section 5.3.2), but checked."""
-        if not number:
-            raise Fault(Code.PROTOCOL_ERROR, "a priority of no stream")
-        if len(payload) != 5:
-            raise Fault(Code.FRAME_SIZE_ERROR, "a priority of another size than five")
-        fragment(Flag.PRIORITY, number, payload)
-
-    def _push_promise(self, _flags: int, _number: int, _payload: bytes) -> None:
-        raise Fault(Code.PROTOCOL_ERROR, "a promise from a client")
 
     def _known(self, number: int) -> None:
         """Raises: Fault, if it is a stream that never was."""

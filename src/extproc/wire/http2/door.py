@@ -51,12 +51,15 @@ class Door:
             os.umask(before)
 
     def finish(self) -> None:
-        """Take no more connections, and ask those that there are to begin no more calls."""
+        """Take no more connections, and ask those that there are to begin no more calls. A socket goes while somebody listens
+        at it, and once: what is there afterwards is another server's.
+        """
         if self._server is None:
             return
-        self._server.close()
         if path := self._listener.socket:
             path.unlink(missing_ok=True)
+        self._server.close()
+        self._server = None
         for connection in list(self._connections):
             connection.finish()
 

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from struct import Struct, iter_unpack
 from struct import error as StructError  # noqa: N812 - it is an error's class
-from typing import Final
+from typing import Final, NoReturn
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client says first (section 3.4)."""
@@ -137,6 +137,28 @@ def fragment(flags: int, stream: int, payload: bytes) -> bytes:
     if int.from_bytes(block[:4], "big") & STREAM == stream:
         raise Fault(Code.PROTOCOL_ERROR, "a stream that depends on itself")
     return block[5:]
+
+
+def check_priority(_flags: int, stream: int, payload: bytes) -> None:
+    """Obsolete (section 5.3.2), but checked. Raises: Fault."""
+    if not stream:
+        raise Fault(Code.PROTOCOL_ERROR, "a priority of no stream")
+    if len(payload) != 5:
+        raise Fault(Code.FRAME_SIZE_ERROR, "a priority of another size than five")
+    fragment(Flag.PRIORITY, stream, payload)
+
+
+def check_farewell(_flags: int, stream: int, payload: bytes) -> None:
+    """The client begins nothing more, and what is open goes on: nothing is to be done. Raises: Fault."""
+    if stream:
+        raise Fault(Code.PROTOCOL_ERROR, "a farewell of a stream")
+    if len(payload) < 8:
+        raise Fault(Code.FRAME_SIZE_ERROR, "a farewell of less than eight")
+
+
+def refuse_promise(_flags: int, _stream: int, _payload: bytes) -> NoReturn:
+    """Raises: Fault."""
+    raise Fault(Code.PROTOCOL_ERROR, "a promise from a client")
 
 
 def _check_setting(key: int, value: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from extproc.wire.http2.connection import PATIENCE, Connection, Serve
@@ -98,6 +99,7 @@ class Gate:
                 continue
             if connection := self._admit():
                 connection.handshake = self._loop.create_task(self._shake(connection, came))
+                connection.handshake.add_done_callback(partial(_over, connection, came))
             else:
                 came.close()
 
@@ -114,16 +116,21 @@ class Gate:
             self._log.warning("handshake_failed", why=error.reason or type(error).__name__)
         except OSError:  # it hung up, or took too long
             return
-        finally:
-            if not connection.shaken:
-                connection.connection_lost(None)
+
+
+def _over(connection: Guarded, came: socket.socket, _: asyncio.Task[None]) -> None:
+    """Nothing is left of one whose handshake came to nothing, or was given up before it began."""
+    if not connection.shaken:
+        came.close()
+        connection.connection_lost(None)
 
 
 def _listening(host: str, port: int) -> list[socket.socket]:
-    """A socket for each address that the host has. Raises: OSError."""
+    """A socket for each address that the host has, which /etc/hosts may say twice. Raises: OSError."""
     found: list[socket.socket] = []
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     try:
-        for family, _, _, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+        for family, _, _, _, place in dict.fromkeys(addresses):
             found.append(socket.create_server(place, family=family, backlog=BACKLOG))
             found[-1].setblocking(False)
     except OSError:

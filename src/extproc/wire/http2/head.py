@@ -5,17 +5,23 @@ with one of a few blocks, each of which is read once. The decoder is the `hpack`
 than literals.
 """
 
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from hpack import Decoder, HPACKError
+from hpack import Decoder, HPACKError, OversizedHeaderListError
 
 from extproc.wire.http2.frames import Code, Fault
 
-MOST_LIST: Final = 32 * 1024
-"""Bytes of a header list, counted as HTTP/2 counts them (RFC 9113 section 6.5.2)."""
+MOST_LIST: Final = 96 * 1024
+"""Bytes of a header list, counted as HTTP/2 counts them (RFC 9113 section 6.5.2). An Envoy that traces hands on what callers
+send as `tracestate`: that may be nearly all of the 60 KiB that it takes of a request by default.
+"""
 
 LONGEST_CACHED: Final = 2048
+
+GIVEN_UP: Final = b"\x20"
+"""How a block begins that says: there is no dynamic table (RFC 7541 section 6.3)."""
 
 PSEUDO: Final = frozenset({b":method", b":path", b":scheme", b":authority"})
 FORBIDDEN: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
@@ -43,7 +49,7 @@ class Heads:
         self._stateless = False
 
     def read(self, block: bytes) -> Fields:
-        """The fields of a block. Raises: Fault."""
+        """The fields of a block; none if they are too long, which makes no call. Raises: Fault."""
         if self._stateless and len(block) <= LONGEST_CACHED:
             return _known(block)
         found = _decoded(self._decoder, block)
@@ -51,7 +57,7 @@ class Heads:
         return found
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def head(fields: Fields) -> Head | None:
     """What a call asks for; None if its headers are malformed (RFC 9113 section 8.3)."""
     pseudo: dict[bytes, bytes] = {}
@@ -89,24 +95,29 @@ def _allowed(name: bytes, value: bytes) -> bool:
 
 
 def _decoded(decoder: Decoder, data: bytes) -> Fields:
+    """What is too long is not read to its end: that costs its call alone, unless later blocks build on it. Raises: Fault."""
     try:
-        return tuple((bytes(name), bytes(value)) for name, value in decoder.decode(data, raw=True))
+        with suppress(OversizedHeaderListError):
+            if len(data) <= MOST_LIST:
+                return tuple((bytes(name), bytes(value)) for name, value in decoder.decode(data, raw=True))
     except HPACKError:
-        raise Fault(Code.COMPRESSION_ERROR, "a header block that is none, or too long") from None
+        raise Fault(Code.COMPRESSION_ERROR, "a header block that is none") from None
+    if data.startswith(GIVEN_UP):
+        decoder.header_table_size = 0
+    if decoder.header_table_size:
+        raise Fault(Code.COMPRESSION_ERROR, "a header block that is too long")
+    return ()
 
 
 @lru_cache(maxsize=256)
 def _known(data: bytes) -> Fields:
     """The fields of a block that needs no table of its own. Each field is read once too: traced calls differ in one alone."""
-    if data[:1] == b"\x20":  # it says again that there is no table
-        data = data[1:]
+    data = data.removeprefix(GIVEN_UP)
     pieces = _split(data)
     if pieces is None:
         return _alone(data)
     found = tuple(field for piece in pieces for field in _field(piece))
-    if sum(len(name) + len(value) + 32 for name, value in found) > MOST_LIST:
-        raise Fault(Code.COMPRESSION_ERROR, "a header block that is too long")
-    return found
+    return found if sum(len(name) + len(value) + 32 for name, value in found) <= MOST_LIST else ()
 
 
 @lru_cache(maxsize=1024)

@@ -64,9 +64,10 @@ class Intake:
         begun, first, block = self._block
         if kind != Kind.CONTINUATION or stream != begun:
             raise Fault(Code.PROTOCOL_ERROR, "a header block was not continued")
-        block += payload
-        if len(block) > MOST_LIST or not (payload or flags & Flag.END_HEADERS):
-            raise Fault(Code.ENHANCE_YOUR_CALM, "a header block that is too long")
+        if not (payload or flags & Flag.END_HEADERS):
+            raise Fault(Code.ENHANCE_YOUR_CALM, "a piece of a header block with nothing in it")
+        if len(block) <= MOST_LIST:  # else it is too long whatever comes, and none of that is kept
+            block += payload
         if flags & Flag.END_HEADERS:
             self._block = None
             self._readers[Kind.HEADERS](first, begun, bytes(block))

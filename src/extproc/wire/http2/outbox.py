@@ -61,11 +61,11 @@ class Outbox:
 
     def pause(self) -> None:
         """The client does not read."""
-        self._paused, self._unread = True, 0
+        self._paused = True
 
     def resume(self) -> None:
         """It reads again."""
-        self._paused = False
+        self._paused, self._unread = False, 0
         self.wake()
 
     def send(self, data: bytes) -> None:
@@ -91,9 +91,8 @@ class Outbox:
         """Bytes for which there is room, behind `begin`."""
         stream.window -= len(data)
         self._window -= len(data)
-        for at in range(0, len(data), self.most):
-            begin += frame(Kind.DATA, 0, stream.number, data[at : at + self.most])
-        self.send(begin)
+        pieces = (data[at : at + self.most] for at in range(0, len(data), self.most))
+        self.send(begin + b"".join(frame(Kind.DATA, 0, stream.number, piece) for piece in pieces))
 
     async def wait_for_room(self, stream: Sender) -> None:
         """Until there may be some. Where its own window is used up, an update of that wakes it. Raises: Gone."""

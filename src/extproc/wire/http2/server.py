@@ -43,10 +43,6 @@ class Server:
         """How many are open."""
         return self._service.streams
 
-    def notify(self) -> None:
-        """Whether it is ready may have changed."""
-        self._service.standing.notify()
-
     async def start(self) -> None:
         """Open every listener, or none.
 

@@ -63,13 +63,6 @@ class Stream:
             self._give_back()
         return message
 
-    async def message(self) -> bytes:
-        """The only message of a call that has one. Raises: Gone, Ended."""
-        first = await self.read()
-        if first is None or await self.read() is not None:
-            raise Ended(Status.UNIMPLEMENTED, "the call takes one message")
-        return first
-
     async def write(self, message: bytes) -> None:
         """Send a message; it waits while the client does not read. Raises: Gone, Ended."""
         if self.closed:
