@@ -69,9 +69,12 @@ def test_what_nobody_of_us_made_is_left_alone(place: Path) -> None:
             (place / name / (LOCK if lock else "notes")).write_text("")
     (place / "young").rename(place / f"{PREFIX}young")
     (place / f"{PREFIX}link").symlink_to(place / "link")
+    (place / f"{PREFIX}copy").mkdir()
+    (place / f"{PREFIX}copy" / "lock").write_text("somebody's")
     with own_folder():
         pass
-    assert sorted(each.name for each in place.iterdir()) == ["extproc-file", "extproc-link", "extproc-young", "link"]
+    left = ["extproc-copy", "extproc-file", "extproc-link", "extproc-young", "link"]
+    assert sorted(each.name for each in place.iterdir()) == left
     assert (place / "link" / LOCK).exists()
 
 

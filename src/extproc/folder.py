@@ -13,8 +13,8 @@ from typing import Final
 from extproc.errors import ConfigError
 
 PREFIX: Final = "extproc-"
-LOCK: Final = "lock"
-"""A file that whoever made the folder holds locked, for as long as it lives."""
+LOCK: Final = "extproc.lock"
+"""A file that whoever made the folder holds locked, for as long as it lives. Nobody else's folder has that name in it."""
 
 LONGEST: Final = 80
 """Bytes of a folder's name, so that Linux takes the names of the sockets in it (unix(7): 107 bytes)."""

@@ -6,7 +6,7 @@ from http.client import RemoteDisconnected
 import orjson
 import pytest
 
-from tests.e2e.clients import http1, http2
+from tests.e2e.clients import Answer, http1, http2
 from tests.e2e.gateway import AUTHN, INJECT, KEY, PII, TOKEN, Gateway, backend, gateway, policy, received
 from tests.e2e.processes import Stub
 
@@ -148,9 +148,15 @@ def test_line_ends_in_a_value_do_not_go_on(gate: Gateway, stub: Stub, value: byt
 @pytest.mark.usefixtures("untouched")
 def test_a_forged_log_line_is_part_of_one_line(gate: Gateway) -> None:
     forged = '/x%22,%22level%22:%22info%22%0a{"forged":true}?a=\\n{"forged":true}'
-    gate.get(forged, token=None, headers=[("x-request-id", '{"forged": true}')])
-    lines = [line for line in gate.server.output.splitlines() if line.strip()]
+    lines = logged(gate, gate.get(forged, token=None, headers=[("x-request-id", '{"forged": true}')])).splitlines()
     assert not any(orjson.loads(line).get("forged") for line in lines if line.startswith("{"))
+
+
+def logged(gate: Gateway, denied: Answer) -> str:
+    """What the server has said, with its line about this denial."""
+    number = denied.json["error"]["request_id"]
+    gate.server.wait_until(lambda: number in gate.server.output)
+    return gate.server.output
 
 
 @pytest.mark.usefixtures("untouched")
@@ -182,6 +188,7 @@ def test_headers_that_leave_no_room_for_ours_are_431(gate: Gateway) -> None:
 
 def test_no_secret_in_anything_that_was_said(gate: Gateway) -> None:
     answers = [gate.get("/attacks/a"), gate.get("/attacks/b", token=None), gate.send("TRACE")]
-    assert KEY not in gate.server.output
-    assert TOKEN not in gate.server.output
+    output = logged(gate, answers[-1])
+    assert KEY not in output
+    assert TOKEN not in output
     assert all(KEY not in value for answer in answers for _, value in answer.headers)

@@ -1,12 +1,15 @@
 """What the generated configuration makes of a server's answers, and of requests before and after the server sees them."""
 
 import signal
+import socket
 import stat
 from collections.abc import Iterator
 from http.client import RemoteDisconnected
 
 import pytest
 
+from extproc.envoy.plan import Match, Rule, Upstream, VirtualHost
+from extproc.policy.names import Address
 from extproc.wire.pb import external_processor_pb2 as pb
 from tests.e2e.clients import Answer, http1, http2, request_bytes
 from tests.e2e.envoys import Envoy, envoy, simple_plan
@@ -156,6 +159,30 @@ def test_a_server_that_fails_is_503(server: Scripted, port: int) -> None:
     assert b"text of the server" not in answer.body  # gRPC tells Envoy of it, Envoy its log, and nobody the client
 
 
+def test_the_one_worker_that_serves_is_asked_by_all(stub: Stub) -> None:
+    with short_directory() as directory, serving(directory / "extproc.sock"):
+        others = (Address(path=directory / f"nobody-{number}.sock") for number in range(3))
+        plan = simple_plan(directory, stub.port, sockets=(*others, Address(path=directory / "extproc.sock")))
+        with envoy(plan, directory) as gateway:
+            assert [get(gateway.port).status for _ in range(20)] == [200] * 20
+
+
+def test_a_dns_server_that_says_nothing_keeps_no_other_backend_waiting(stub: Stub) -> None:
+    with (
+        short_directory() as directory,
+        serving(directory / "extproc.sock"),
+        socket.socket(type=socket.SOCK_DGRAM) as silent,
+    ):
+        silent.bind(("127.0.0.1", 0))
+        resolvers = (Address(host="127.0.0.1", port=silent.getsockname()[1]),)
+        upstreams = Upstream("egress/stub", "localhost", stub.port, internal=True), Upstream("egress/a", "a.test", 80)
+        hosts = tuple(VirtualHost((one.host,), (Rule("all", Match(), ((one, 1),)),)) for one in upstreams)
+        plan = simple_plan(directory, stub.port, upstreams=upstreams, hosts=hosts, resolvers=resolvers)
+        with envoy(plan, directory) as gateway:
+            assert get(gateway.port).status == 200
+            assert get(gateway.port, host="a.test").code == "backend_unavailable"
+
+
 def test_a_spurious_answer_is_503(server: Scripted, port: int) -> None:
     server.script = lambda request: pb.ProcessingResponse(response_body=pb.BodyResponse())
     answer = get(port)
@@ -262,9 +289,16 @@ def test_trailers_of_a_request_are_told_and_can_be_removed(server: Scripted, por
 
 def test_the_access_log_has_no_path_query_or_header(running: tuple[Scripted, Envoy], server: Scripted) -> None:
     envoy = running[1]
-    get(envoy.port, "/canary-path?canary=query", headers=[("authorization", "canary-header")])
-    envoy.process.wait_until(lambda: '"cluster":"egress/stub"' in envoy.process.output)
+    answer = get(envoy.port, "/canary-path?canary=query", headers=[("authorization", "canary-header")])
+    envoy.process.wait_until(lambda: upstream_headers(answer)["x-request-id"] in envoy.process.output)
     assert "canary" not in "".join(line for line in envoy.process.output.splitlines() if line.startswith("{"))
+
+
+def test_a_caller_cannot_write_what_it_likes_into_the_access_log(running: tuple[Scripted, Envoy]) -> None:
+    envoy = running[1]
+    http2(envoy.port, [(":method", "Y" * 50_000), (":path", "/x"), (":scheme", "http"), (":authority", "localhost")])
+    envoy.process.wait_until(lambda: '"method":"YYY' in envoy.process.output)
+    assert max(map(len, envoy.process.output.splitlines())) < 1000
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def accepted(directory: Path, config: Any) -> subprocess.CompletedProcess[str]:
         {},
         {"request_body": True, "response_body": True, "max_body_bytes": 64 * 1024 * 1024, "trailers": True},
         {"sockets": tuple(parse_address(f"127.0.0.1:{port}") for port in (9001, 9002))},
-        {"listen": parse_address("[::1]:10000"), "admin": parse_address("127.0.0.1:9901"), "access_log": False},
+        {"listen": parse_address("[::1]:10000"), "admin": parse_address("127.0.0.1:9901")},
         {"upstreams": (), "hosts": ()},
         {
             "upstreams": (EACH_TRY, SECOND),

@@ -124,6 +124,9 @@ def test_a_socket_is_taken_before_a_port(tmp_path: Path) -> None:
         ({"listen": [{"address": "0.0.0.0:9000", "tls": TLS}]}, "listen", "add a listener on a Unix socket"),
         ({"envoy": {"listen": "gateway.test:80"}}, "envoy.listen", "Envoy listens on addresses"),
         ({"envoy": {"admin": "gateway.test:80"}}, "envoy.admin", "Envoy listens on addresses"),
+        ({"envoy": {"listen": "127.0.0.1:80", "admin": "localhost:80"}}, "envoy.admin", "another part"),
+        ({"workers": 2, "envoy": {"admin": "unix:///run/extproc/extproc-1.sock"}}, "envoy.admin", "another part"),
+        ({"envoy": {"listen": "unix:///run/extproc/extproc.sock"}}, "envoy.listen", "another part"),
     ],
 )
 def test_what_is_not_served_is_said(tmp_path: Path, settings: dict[str, Any], field: str, sentence: str) -> None:

@@ -11,7 +11,13 @@ from extproc.policy.names import Address
 
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 MANY: Final = 100_000
-"""Envoy's default of 1024 requests would answer errors long before the server is busy (PROTOCOL 3)."""
+"""Envoy's default of 1024 requests would answer errors long before the server is busy (PROTOCOL 3), and that of 3 retries would
+leave the fourth caller with a Backend that is down, whichever comes after it.
+"""
+LOOKUP: Final[Json] = {"query_timeout_seconds": 1, "query_tries": 2}
+"""A DNS server may say nothing, as where a NetworkPolicy swallows the question. Until Envoy has asked for the addresses of all
+Backends it opens no listener, which with its own patience is a minute and a half; and it asks again every five seconds.
+"""
 
 
 def ext_proc_cluster(plan: Plan) -> Json:
@@ -23,6 +29,7 @@ def ext_proc_cluster(plan: Plan) -> Json:
         "type": "STATIC",
         "connect_timeout": "0.25s",
         "lb_policy": "LEAST_REQUEST",
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
         "typed_extension_protocol_options": {HTTP_OPTIONS: options},
         "circuit_breakers": {"thresholds": [_raised()]},
         "health_checks": [_health_check()],
@@ -80,7 +87,7 @@ def _discovery(upstream: Upstream, plan: Plan) -> Json:
         return {"type": "STATIC"}
     kind = "envoy.extensions.clusters.dns.v3.DnsCluster"
     cares = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
-    fields: dict[str, object] = {"dns_resolver_options": {"no_default_search_domain": not upstream.internal}}
+    fields = {**LOOKUP, "dns_resolver_options": {"no_default_search_domain": not upstream.internal}}
     if plan.resolvers and not upstream.internal:
         fields["resolvers"] = [address(resolver) for resolver in plan.resolvers]
     resolver = extension("envoy.network.dns_resolver.cares", cares, **fields)
@@ -115,7 +122,7 @@ def _tls(tls: Tls, plan: Plan) -> Json:
     kind = "IP_ADDRESS" if _is_ip(tls.name) else "DNS"
     names = [{"san_type": kind, "matcher": {"exact": tls.name.strip("[]")}}]
     common: dict[str, object] = {
-        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
         "validation_context": {"trusted_ca": file(authority), "match_typed_subject_alt_names": names},
     }
     if tls.cert and tls.key:
@@ -126,7 +133,9 @@ def _tls(tls: Tls, plan: Plan) -> Json:
 
 
 def _health_check() -> Json:
-    """A worker that drains says so and gets no more exchanges while another one serves; if none does, all are tried."""
+    """A worker that drains says so and gets no more exchanges while another one serves; if none does, all are tried (Envoy's
+    own way is to try them all as soon as fewer than half serve).
+    """
     return {
         "timeout": "1s",
         "interval": "1s",
@@ -138,7 +147,7 @@ def _health_check() -> Json:
 
 
 def _raised() -> Json:
-    return {"max_connections": MANY, "max_pending_requests": MANY, "max_requests": MANY}
+    return {"max_connections": MANY, "max_pending_requests": MANY, "max_requests": MANY, "max_retries": MANY}
 
 
 def _endpoints(cluster: str, endpoints: list[Json]) -> Json:

@@ -1,10 +1,11 @@
 """`extproc run`: the server and Envoy together."""
 
+import errno
 import functools
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from extproc.envoy.binary import command, find_envoy
@@ -29,8 +30,7 @@ async def run_gateway(
     """
     binary = find_envoy(os.environ)
     config = text(bootstrap(plan))
-    check_free(plan.admin, "envoy.admin")
-    check_free(plan.listen, "envoy.listen")
+    check_places(plan)
     with own_folder() as folder:
         path = folder / "envoy.yaml"
         path.write_text(config, encoding="utf-8")
@@ -63,6 +63,26 @@ def serve_command(config: Path) -> tuple[str, ...]:
     return (sys.executable, "-m", "extproc", "serve", "--config", str(config))
 
 
+def check_places(plan: Plan) -> None:
+    """That Envoy can listen where it is to, and read the files of its certificates. Raises: ConfigError."""
+    check_free(plan.admin, "envoy.admin")
+    check_free(plan.listen, "envoy.listen")
+    for field, path in _files(plan):
+        if not os.access(path, os.R_OK):
+            raise ConfigError(f"{path} is not there, or cannot be read: Envoy needs it", Place(field=field))
+
+
+def _files(plan: Plan) -> Iterator[tuple[str, Path]]:
+    """Each with where it is written."""
+    if plan.certificate:
+        yield "envoy.tls.cert", plan.certificate.cert
+        yield "envoy.tls.key", plan.certificate.key
+    for upstream in plan.upstreams:
+        for name in ("ca", "cert", "key"):
+            if path := getattr(upstream.tls, name, None):
+                yield f"Backend {upstream.backend}: fqdn.tls.{name}", path
+
+
 def check_free(address: Address, field: str) -> None:
     """Envoy would say it in its own words, and only later; and it shares a port with another Envoy, and takes away its socket,
     without a word. `field` is where the address is written. Raises: ConfigError.
@@ -92,9 +112,7 @@ def _make_directory(path: Path, field: str) -> None:
 def _check_socket(path: Path, field: str) -> None:
     with socket.socket(socket.AF_UNIX) as trial:
         trial.settimeout(1)
-        try:
-            trial.connect(str(path))
-        except OSError:
+        if trial.connect_ex(str(path)) in (errno.ENOENT, errno.ECONNREFUSED):
             return  # nobody is there, and what is left of somebody goes away with Envoy's start
     message = f"another process listens on {path}: end it (is this gateway running already?), or write another path"
     raise ConfigError(message, Place(field=field))

@@ -60,7 +60,7 @@ def connection_manager(plan: Plan) -> Json:
         "stream_idle_timeout": "300s",
         "delayed_close_timeout": "1s",
         "local_reply_config": local_replies(),
-        "access_log": [access_log()] if plan.access_log else [],
+        "access_log": [access_log()],
         "route_config": route_configuration(plan),
         "http_filters": [downstream_filter(plan), _router()],
     }

@@ -113,7 +113,6 @@ class Plan:
     upstreams: tuple[Upstream, ...] = ()
     hosts: tuple[VirtualHost, ...] = ()
     system_ca: Path | None = None
-    access_log: bool = True
     namespaces: tuple[str, ...] = ()
     certificate: Certificate | None = None
     resolvers: tuple[Address, ...] = ()

@@ -79,7 +79,7 @@ def access_log() -> Json:
         log_format={
             "json_format": {
                 "time": "%START_TIME%",
-                "method": "%REQ(:METHOD)%",
+                "method": "%REQ(:METHOD):20%",  # over HTTP/2 it is whatever a caller wants, of any length
                 "protocol": "%PROTOCOL%",
                 "status": "%RESPONSE_CODE%",
                 "details": "%RESPONSE_CODE_DETAILS%",

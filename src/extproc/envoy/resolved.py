@@ -41,7 +41,7 @@ def plan_of(resolved: Resolved) -> Plan:
     served = {str(one.backend): _upstream(one, carrying) for one in resolved.backends if not one.conflicted}
     hosts = tuple(_hosts(resolved, served))
     _check_clusters(served, hosts)
-    return Plan(
+    plan = Plan(
         gateway=settings.gateway,
         listen=numeric(settings.envoy.listen, "envoy.listen"),
         admin=numeric(settings.envoy.admin, "envoy.admin"),
@@ -59,6 +59,8 @@ def plan_of(resolved: Resolved) -> Plan:
         resolvers=tuple(_resolver(one) for one in settings.envoy.resolvers),
         max_heap_bytes=settings.envoy.max_heap_bytes,
     )
+    _check_addresses(plan)
+    return plan
 
 
 def _certificate(resolved: Resolved) -> Certificate | None:
@@ -163,6 +165,14 @@ def _check_clusters(upstreams: Upstreams, hosts: tuple[VirtualHost, ...]) -> Non
                 f"Backend {name}: the cluster {upstream.cluster!r} is another one's too; leave `clusters` out, or add {name!r}",
                 Place(field="spec.clusters"),
             )
+
+
+def _check_addresses(plan: Plan) -> None:
+    """Each has its own: Envoy takes a socket away from the server without a word."""
+    admin, listen = plan.admin, plan.listen
+    for field, own, others in (("envoy.admin", admin, (listen, *plan.sockets)), ("envoy.listen", listen, plan.sockets)):
+        if own in others:
+            raise ConfigError(f"another part of this gateway is at {own}: write another address", Place(field=field))
 
 
 def numeric(text: str, field: str) -> Address:

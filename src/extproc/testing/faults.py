@@ -1,7 +1,7 @@
 """What goes wrong outside: something is down, or slow by the test's clock."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from extproc.core.secret import Secret
@@ -37,7 +37,7 @@ class Late:
     inner: Any
     clock: Clock
     seconds: float
-    backends: frozenset[str] = field(default=frozenset({"egress/openai"}))
+    backends: frozenset[str] = frozenset({"egress/openai"})
 
     async def take(self, demands: Sequence[Demand]) -> Tally:
         self.clock.advance(self.seconds)

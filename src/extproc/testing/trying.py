@@ -75,7 +75,7 @@ class _Pass:
     """What both passes agree on: these papers for that token, and what a try meets."""
 
     papers: Papers
-    told: TryConversation
+    trying: TryConversation
 
     def issue(self, papers: Papers) -> str:  # noqa: ARG002 - the protocol's signature
         return TOKEN
@@ -84,7 +84,7 @@ class _Pass:
         return self.papers if token == TOKEN else None
 
     def attempt(self, route: Route | None, backend: str) -> Attempt | None:  # noqa: ARG002 - the protocol's signature
-        return Attempt(self.told.chain, self.told.backend, self.told.left)
+        return Attempt(self.trying.chain, self.trying.backend, self.trying.left)
 
 
 def play_try(chain: Chain, *events: Event, **settings: Any) -> list[Answer]:
