@@ -146,7 +146,13 @@ async def test_what_is_no_json_object_is_refused(client: TestClient, body: bytes
     assert (await client.post(CHAT, data=body)).status == 400
 
 
-@pytest.mark.parametrize(("path", "status"), [("/status/503", 503), ("/slow/1ms", 200), ("/big/nonsense", 400)])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/status/503", 503), ("/status/abc", 400), ("/status/99999", 400), ("/slow/1ms", 200), ("/slow/abc", 400),
+        ("/big/nonsense", 400),
+    ],
+)  # fmt: skip
 async def test_faults(client: TestClient, path: str, status: int) -> None:
     assert (await client.get(path)).status == status
 

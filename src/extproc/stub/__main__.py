@@ -34,7 +34,10 @@ def main() -> None:
     context = None
     if arguments.cert:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(arguments.cert, arguments.key)
+        try:
+            context.load_cert_chain(arguments.cert, arguments.key)
+        except OSError as error:
+            sys.exit(f"error: {arguments.cert}, {arguments.key}: no certificate and its key in PEM ({error.strerror})")
     sys.stderr.write(f"stub upstream on {host}:{port}\n")
     try:
         web.run_app(application(), host=host, port=port, ssl_context=context, print=None, access_log=None)

@@ -11,6 +11,7 @@ from extproc.stub.memory import record
 from extproc.stub.sending import plain_json
 
 BLOCK: Final = b"x" * 65536
+STATUS: Final = re.compile(r"[2-5]\d\d", re.ASCII)
 SIZE: Final = re.compile(r"(\d{1,9})(B|KiB|MiB)")
 UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 
@@ -31,13 +32,19 @@ def failed(status: int) -> dict[str, object]:
 
 async def _status(request: web.Request) -> web.StreamResponse:
     await record(request)
-    status = int(request.match_info["status"])
-    return plain_json(failed(status), status)
+    status = request.match_info["status"]
+    if not STATUS.fullmatch(status):
+        raise web.HTTPBadRequest(text="write the status as /status/503, from 200 to 599")
+    return plain_json(failed(int(status)), int(status))
 
 
 async def _slow(request: web.Request) -> web.StreamResponse:
     received = await record(request)
-    await asyncio.sleep(seconds(request.match_info["delay"]))
+    try:
+        delay = seconds(request.match_info["delay"])
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+    await asyncio.sleep(delay)
     return plain_json({"x_received": received.shown()})
 
 
