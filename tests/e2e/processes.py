@@ -48,12 +48,15 @@ def wait_until(ready: Callable[[], bool]) -> None:
 
 
 class Process:
-    """A process with its output in a file."""
+    """A process with its output in a file, and what it tells of itself in one beside it: an Envoy that has our server inside
+    writes to both, and its access log in pieces.
+    """
 
     def __init__(self, argv: Sequence[str], log: Path, environ: dict[str, str] | None = None) -> None:
         self.argv, self.log = argv, log
-        with log.open("ab") as output:
-            self.popen = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, env=environ)
+        self._errors = log.with_suffix(".err")
+        with log.open("ab") as output, self._errors.open("ab") as errors:
+            self.popen = subprocess.Popen(argv, stdout=output, stderr=errors, env=environ)
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Wait for what this process is to bring about."""
@@ -67,7 +70,7 @@ class Process:
 
     @property
     def output(self) -> str:
-        return self.log.read_text("utf-8", "replace")
+        return "".join(path.read_text("utf-8", "replace") for path in (self._errors, self.log))
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it, and say how it ended."""

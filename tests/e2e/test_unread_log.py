@@ -30,6 +30,7 @@ class Piped(Process):
     def __init__(self, argv: Sequence[str], log: Path, environ: dict[str, str] | None = None) -> None:
         self.argv, self.log = argv, log
         self.reading, writing = os.pipe()
+        self._errors = log
         log.touch()
         self.popen = subprocess.Popen(argv, stdout=writing, stderr=writing, env=environ)
         os.close(writing)
