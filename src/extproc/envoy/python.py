@@ -17,6 +17,11 @@ from extproc.errors import ConfigError
 APP: Final = "extproc.hosted:app"
 """What the module imports and serves."""
 
+LOOP: Final = "asyncio"
+"""Not uvloop's: beside Envoy's threads on a busy machine, connections of callers ended without an answer while ours to a
+dependency broke, in about every second run of tests/faults under such load, and never with this one.
+"""
+
 CONFIG: Final = "EXTPROC_CONFIG"
 WORKERS: Final = "EXTPROC_WORKERS"
 WORKER: Final = "EXTPROC_WORKER"
@@ -38,12 +43,6 @@ def module() -> Path:
         for path in sorted(Path(folder).glob("_pyvoy.*")):
             return path
     raise ConfigError(MISSING)
-
-
-LOOP: Final = "asyncio"
-"""Not uvloop's: beside Envoy's threads on a busy machine, connections of callers ended without an answer while ours to a
-dependency broke, in about every second run of tests/faults under such load, and never with this one.
-"""
 
 
 def module_filter() -> Json:
