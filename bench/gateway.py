@@ -35,6 +35,16 @@ PATH = "/v1/chat/completions"
 HEADERS = {"Host": "localhost", "Authorization": "Bearer bench-token", "Content-Type": "application/json"}
 
 
+READS = {
+    "name": "buffer",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer",
+        "max_request_bytes": 16 * 1024 * 1024,
+    },
+}
+"""The filter of an upstream that reads a request to its end."""
+
+
 @dataclass(frozen=True)
 class Gateway:
     """One leg, running: the ports with and without ext_proc, and the process ids. In-process there is no server of its own."""
@@ -122,13 +132,13 @@ def _with_direct(config: Mapping[str, Any], direct: int, upstream: int | None) -
 
 
 def _upstream(manager: dict[str, Any], port: int) -> dict[str, Any]:
-    """A listener that answers 200 to everything."""
+    """A listener that answers 200 to everything, once it has read it: Envoy closes the connection of who is answered sooner."""
     answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "{}"}}}
     answering = {
         "@type": manager["@type"],
         "stat_prefix": "upstream",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [answer]}]},
-        "http_filters": manager["http_filters"],
+        "http_filters": [READS, *manager["http_filters"]],
     }
     filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": answering}]
     return {"name": "upstream", "address": _address(port), "filter_chains": [{"filters": filters}]}
