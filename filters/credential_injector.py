@@ -1,7 +1,7 @@
 """CredentialInjector:v1: the caller's own credentials go, the one that the platform keeps for it comes."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -170,9 +170,10 @@ class CredentialInjector:
         )
 
 
-def _of_the_caller(request: Request, names: Iterable[str]) -> list[str]:
+def _of_the_caller(request: Request, names: frozenset[str]) -> list[str]:
     """Those of `names` that the caller sent. What another injector has set is a Secret, and stays."""
-    return [name for name in names if any(isinstance(value, bytes) for value in request.headers.values(name))]
+    headers = request.headers
+    return [name for name in names & headers.names() if any(isinstance(value, bytes) for value in headers.values(name))]
 
 
 def _check_place(config: CredentialInjectorConfig, context: FilterContext) -> None:

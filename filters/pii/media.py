@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from extproc.core.headers import Headers, text
@@ -33,6 +34,11 @@ class Coding(StrEnum):
     BROTLI = "br"
 
 
+NO_TYPE: Final = "there are several content types, or one that is no media type"
+
+LONGEST: Final = 200
+"""Characters of a content type that is remembered: a caller writes them."""
+
 CODINGS: Final = {"gzip": Coding.GZIP, "x-gzip": Coding.GZIP, "deflate": Coding.DEFLATE, "br": Coding.BROTLI}
 
 
@@ -42,12 +48,21 @@ def read_media(headers: Headers) -> Media | None:
     Raises:
         Malformed: several content types, one that is no media type, or a charset other than UTF-8.
     """
-    values = headers.values("content-type")
-    if not any(text(value).strip() for value in values):
+    values = [text(value) for value in headers.values("content-type")]
+    if len(values) > 1 and any(map(str.strip, values)):
+        raise Malformed(NO_TYPE)
+    written = values[0] if values else ""
+    return _read(written) if len(written) <= LONGEST else _read.__wrapped__(written)
+
+
+@lru_cache(maxsize=256)
+def _read(written: str) -> Media | None:
+    """The kind that a content type names; those that come are a few. Raises: Malformed."""
+    if not written.strip():
         return None
-    match = TYPE.fullmatch(text(values[0]))
-    if len(values) > 1 or match is None:
-        raise Malformed("there are several content types, or one that is no media type")
+    match = TYPE.fullmatch(written)
+    if match is None:
+        raise Malformed(NO_TYPE)
     kind = _kind(match[1].lower())
     if kind is not None:
         _check_charset(match[2] or "")

@@ -54,8 +54,8 @@ def any_covers(paths: Iterable[Path], place: Path) -> bool:
     return any(covers(path, place) for path in paths)
 
 
-def _table(*written: str) -> tuple[Path, ...]:
-    return tuple(read_path(path) for path in written)
+def _table(*written: str) -> frozenset[Path]:
+    return frozenset(read_path(path) for path in written)
 
 
 NAMES: Final = _table(
@@ -82,20 +82,19 @@ IDENTIFIER: Final = re.compile(r"[\w.:/-]{1,256}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Exempt:
-    """Places of roles and types, and of models, ids and times."""
+    """Places of roles and types, and of models, ids and times; `[*]` in them is any index."""
 
-    names: tuple[Path, ...]
-    identifiers: tuple[Path, ...]
+    names: frozenset[Path]
+    identifiers: frozenset[Path]
 
     def __call__(self, place: Path, value: str) -> bool:
         """Whether `value`, found at `place`, is a role, a type, a model or an id. It must look like one, too: a sentence does
         not pass because somebody wrote it there.
         """
-        if any(len(path) == len(place) and covers(path, place) for path in self.names):
+        path = tuple([None if isinstance(step, int) else step for step in place])
+        if path in self.names:
             return NAME.fullmatch(value) is not None
-        return any(len(path) == len(place) and covers(path, place) for path in self.identifiers) and bool(
-            IDENTIFIER.fullmatch(value)
-        )
+        return path in self.identifiers and IDENTIFIER.fullmatch(value) is not None
 
 
 REQUEST: Final = Exempt(NAMES, IDENTIFIERS)
@@ -119,7 +118,7 @@ ANSWER: Final = Exempt(
 
 
 LISTED: Final = Exempt(
-    tuple((None, *path) for path in ANSWER.names), tuple((None, *path) for path in ANSWER.identifiers)
+    frozenset((None, *path) for path in ANSWER.names), frozenset((None, *path) for path in ANSWER.identifiers)
 )
 """The same in a list of events."""
 

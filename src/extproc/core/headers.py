@@ -4,7 +4,7 @@ Envoy passes values verbatim, UTF-8 or not, and keeps order and duplicates (PROT
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -38,7 +38,10 @@ class Headers:
 
     def __init__(self, fields: Iterable[tuple[str, Value]] = ()) -> None:
         self._fields = tuple(fields)
-        self._last: dict[str, Value] | None = None
+        self._last: dict[str, Value] = dict(self._fields)
+        """The last value of each name, in the order in which the names first came: an exchange looks for some thirty names,
+        most of which are not there, so this is made once, and in C.
+        """
 
     def __iter__(self) -> Iterator[tuple[str, Value]]:
         return iter(self._fields)
@@ -53,26 +56,17 @@ class Headers:
         return hash(self._fields)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._known()
+        return name in self._last
 
     def __repr__(self) -> str:
         return f"Headers({', '.join(key for key, _ in self._fields)})"
 
-    def _known(self) -> Mapping[str, Value]:
-        """The last value of each name, in the order in which the names first came. An exchange looks for some thirty names,
-        most of which are not there: this is made once, and in C.
-        """
-        if self._last is None:
-            self._last = dict(self._fields)
-        return self._last
-
     def values(self, name: str) -> tuple[Value, ...]:
         """All values of `name` (lower case), in the order in which they came."""
-        last = self._known()
-        if name not in last:
+        if name not in self._last:
             return ()
-        if len(last) == len(self._fields):  # none of them came twice
-            return (last[name],)
+        if len(self._last) == len(self._fields):  # none of them came twice
+            return (self._last[name],)
         return tuple(value for key, value in self._fields if key == name)
 
     def get(self, name: str) -> str | None:
@@ -81,7 +75,7 @@ class Headers:
         return ", ".join(map(text, values)) if values else None
 
     def names(self) -> frozenset[str]:
-        return frozenset(self._known())
+        return frozenset(self._last)
 
     def replaced(self, name: str, *values: Value) -> Self:
         """These headers with `values` in the place of all values of `name`."""
@@ -89,7 +83,7 @@ class Headers:
 
     def without(self, names: Iterable[str]) -> Self:
         gone = frozenset(names)
-        if gone.isdisjoint(self._known()):
+        if gone.isdisjoint(self._last):
             return self
         return type(self)([field for field in self._fields if field[0] not in gone])
 
@@ -116,11 +110,22 @@ def difference(before: Headers, after: Headers) -> HeaderChange:
     """
     if before is after:
         return NO_CHANGE
-    old, new = _by_name(before), _by_name(after)
+    old: dict[str, object] = dict(before)
+    new: dict[str, object] = dict(after)
+    if len(old) < len(before) or len(new) < len(after):  # a name comes twice, which is seldom
+        old, new = _by_name(before), _by_name(after)
     return HeaderChange(
-        remove=tuple(name for name in old if name not in new),
-        set=tuple((name, values) for name, values in new.items() if old.get(name) != values),
+        remove=tuple(sorted(old.keys() - new.keys())),
+        set=tuple([(name, after.values(name)) for name in sorted({name for name, _ in new.items() - old.items()})]),
     )
+
+
+def _by_name(headers: Headers) -> dict[str, object]:
+    """All values of each name."""
+    found: dict[str, list[Value]] = {name: [] for name, _ in headers}
+    for name, value in headers:
+        found[name].append(value)
+    return {name: tuple(values) for name, values in found.items()}
 
 
 def apply(change: HeaderChange, headers: Headers) -> Headers:
@@ -169,10 +174,3 @@ def check_value(value: str | Value) -> Value:
     if isinstance(checked, bytes) and not FIELD_VALUE.fullmatch(checked):
         raise Defect("a header value has a control character, or white space at an end")
     return checked
-
-
-def _by_name(headers: Headers) -> dict[str, tuple[Value, ...]]:
-    grouped: dict[str, tuple[Value, ...]] = {}
-    for name, value in headers:
-        grouped[name] = (*grouped[name], value) if name in grouped else (value,)
-    return grouped

@@ -86,7 +86,8 @@ class Link:
         if self.streaming is None:
             return Reading.WHOLE
         try:
-            return Reading(self.streaming.reading(phase, exchange))
+            found = self.streaming.reading(phase, exchange)
+            return found if type(found) is Reading else Reading(found)
         except BaseException:  # noqa: BLE001 - whatever it was: nobody else runs meanwhile, and `decide` gets the whole body
             return Reading.WHOLE
 

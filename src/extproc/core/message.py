@@ -62,6 +62,8 @@ class Request:
         """This request without the query parameters named in `remove` and `put` (whatever their letter case or
         escapes), and with those of `put` at the end.
         """
+        if not put and not self.hidden_query and "?" not in self.path:
+            return self
         gone = {name.casefold() for name in (*remove, *put)}
         if not gone:
             return self

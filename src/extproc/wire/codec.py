@@ -109,7 +109,7 @@ def encode(outcome: Outcome) -> ProcessingResponse:
     if outcome.passport:
         _internal(answer.dynamic_metadata, outcome.passport)
     if outcome.modes is not None:
-        _override(answer.mode_override, outcome.modes)
+        answer.mode_override.CopyFrom(_mode(outcome.modes))
     into = getattr(answer, f"{outcome.direction.value}_{outcome.part.value}")
     into.SetInParent()
     if outcome.part is Part.TRAILERS:
@@ -185,14 +185,17 @@ def _internal(metadata: Struct, token: str) -> None:
     metadata.fields[INTERNAL].struct_value.fields[TOKEN].string_value = token
 
 
-def _override(mode: ProcessingMode, modes: Modes) -> None:
+@lru_cache
+def _mode(modes: Modes) -> ProcessingMode:
     """All six modes, always. Request trailers are received so that they can be removed."""
-    mode.request_header_mode = ProcessingMode.SEND
-    mode.response_header_mode = ProcessingMode.SEND if modes.response_headers else ProcessingMode.SKIP
-    mode.request_body_mode = NUMBERS[modes.request_body]
-    mode.response_body_mode = NUMBERS[modes.response_body]
-    mode.request_trailer_mode = ProcessingMode.SEND
-    mode.response_trailer_mode = ProcessingMode.SEND if modes.response_trailers else ProcessingMode.SKIP
+    return ProcessingMode(
+        request_header_mode=ProcessingMode.SEND,
+        response_header_mode=ProcessingMode.SEND if modes.response_headers else ProcessingMode.SKIP,
+        request_body_mode=NUMBERS[modes.request_body],
+        response_body_mode=NUMBERS[modes.response_body],
+        request_trailer_mode=ProcessingMode.SEND,
+        response_trailer_mode=ProcessingMode.SEND if modes.response_trailers else ProcessingMode.SKIP,
+    )
 
 
 def _common(common: CommonResponse, outcome: Outcome) -> None:

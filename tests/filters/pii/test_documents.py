@@ -306,6 +306,7 @@ def test_what_is_no_identifier_does_not_pass_as_one() -> None:
         {"model": EMAIL, "messages": []},
         {"messages": [{"role": CARD}]},
         {"messages": [{"role": "4111111111111111"}]},
+        {"model": "m", "input": {"a": {"id": "4111111111111111"}}},  # a name where a list has an index
     ):
         assert MASKED.search(json.dumps(redacted(place)))
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from extproc.core.headers import Headers
 from extproc.errors import Malformed, TooLarge
+from extproc_filters.pii import media
 from extproc_filters.pii.decoding import Intake
 from extproc_filters.pii.media import Coding, Media, read_coding, read_media
 
@@ -32,7 +33,7 @@ def content(*values: str, name: str = "content-type") -> Headers:
 
 
 @pytest.mark.parametrize(
-    ("written", "media"),
+    ("written", "kind"),
     [
         ("application/json", Media.JSON),
         ("Application/JSON; charset=UTF-8", Media.JSON),
@@ -48,12 +49,21 @@ def content(*values: str, name: str = "content-type") -> Headers:
         ("", None),
     ],
 )
-def test_media_types(written: str, media: Media | None) -> None:
-    assert read_media(content(written)) is media
+def test_media_types(written: str, kind: Media | None) -> None:
+    assert read_media(content(written)) is kind
 
 
 def test_no_media_type() -> None:
     assert read_media(Headers()) is None
+
+
+def test_a_long_media_type_is_read_and_not_remembered() -> None:
+    before = media._read.cache_info().currsize
+    for number in range(3):
+        assert read_media(content(f"application/json; charset=utf-8; a={number:060000d}")) is Media.JSON
+    assert media._read.cache_info().currsize == before
+    assert read_media(content(f"application/json; a={before}")) is Media.JSON
+    assert media._read.cache_info().currsize == before + 1
 
 
 @pytest.mark.parametrize(
