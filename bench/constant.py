@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from extproc.wire.codec import SERVICE
@@ -54,4 +53,4 @@ async def serve(path: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1]))
+    asyncio.run(serve(sys.argv[1]))

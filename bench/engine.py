@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import uvloop
-
 from extproc import Continue, Exchange, Phase, Verdict
 from extproc.core.admission import Admission
 from extproc.core.chain import Chain
@@ -51,7 +49,7 @@ class Nothing:
 
 def measure() -> list[Cost]:
     """All of it, in about five seconds."""
-    return [*uvloop.run(_phases()), *_codec()]
+    return [*asyncio.run(_phases()), *_codec()]
 
 
 def nothing_engine() -> Engine:

@@ -15,7 +15,6 @@ from itertools import cycle
 from pathlib import Path
 
 import redis.asyncio
-import uvloop
 
 from bench.redis_server import redis_server
 from extproc.adapters.redis import RedisCounters
@@ -63,7 +62,7 @@ class Row:
 def measure() -> list[Row]:
     """With a redis-server of its own; half a minute. Raises: RuntimeError."""
     with tempfile.TemporaryDirectory(prefix="xpb-") as directory, redis_server(Path(directory)) as server:
-        return uvloop.run(_measure(server.url, server.pid))
+        return asyncio.run(_measure(server.url, server.pid))
 
 
 async def _measure(url: str, server: int) -> list[Row]:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import uvloop
-
 from bench.chat import REQUEST
 from bench.gateway import HEADERS, PATH
 
@@ -37,7 +35,7 @@ class Seen:
 def chats(port: int, *, callers: int, events: int) -> Seen:
     """So many chats at once, of so many events each. Raises: RuntimeError, if one is not whole."""
     try:
-        return uvloop.run(_chats(port, callers, events))
+        return asyncio.run(_chats(port, callers, events))
     except (TimeoutError, OSError) as error:
         raise RuntimeError(f"the chats did not come through: {error!r}") from None
 

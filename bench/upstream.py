@@ -8,8 +8,6 @@ import re
 import sys
 import time
 
-import uvloop
-
 from bench.chat import DONE, event, usage
 
 PACE = 0.01
@@ -74,4 +72,4 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1])))

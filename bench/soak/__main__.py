@@ -1,9 +1,8 @@
 """`python -m bench.soak`: exit code 1 if anything is left behind, or an exchange ended as it must not."""
 
 import argparse
+import asyncio
 import sys
-
-import uvloop
 
 from bench.soak.kinds import KINDS
 from bench.soak.run import soak
@@ -34,7 +33,7 @@ def main() -> int:
     if sentence := missing("redis-server"):
         parser.error(sentence)
     try:
-        found = uvloop.run(soak(given.exchanges, given.rounds, given.transport, _progress, kinds))
+        found = asyncio.run(soak(given.exchanges, given.rounds, given.transport, _progress, kinds))
     except RuntimeError as error:
         print(f"not flat: {error}")
         return 1

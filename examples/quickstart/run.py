@@ -1,10 +1,9 @@
 """The quickstart: a stub of an LLM API, the ext_proc server and Envoy, together. `make run` starts it, Ctrl-C ends it."""
 
+import asyncio
 import sys
 from pathlib import Path
 from textwrap import indent
-
-import uvloop
 
 from extproc.compose import configure
 from extproc.envoy.gateway import run_gateway, serve_command, stub_child
@@ -42,7 +41,7 @@ def main() -> int:
         extra=[stub_child(STUB)],
     )
     try:
-        uvloop.run(gateway)
+        asyncio.run(gateway)
     except Ended as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code

@@ -2,6 +2,7 @@
 `make run-real` starts it, Ctrl-C ends it.
 """
 
+import asyncio
 import fcntl
 import functools
 import os
@@ -16,7 +17,6 @@ from textwrap import indent
 from urllib.parse import urlsplit
 
 import bao
-import uvloop
 
 from extproc.compose import configure
 from extproc.envoy.gateway import run_gateway, serve_command, stub_child
@@ -46,7 +46,7 @@ Ctrl-C ends everything.
 
 def main() -> int:
     try:
-        uvloop.run(serve(configure(CONFIG)))
+        asyncio.run(serve(configure(CONFIG)))
     except KeyboardInterrupt:  # before everything was up
         return 130
     except Ended as error:

@@ -12,8 +12,6 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-import uvloop
-
 from extproc.adapters.redis import RedisCounters
 from extproc.errors import Unavailable
 from extproc.ports import Algorithm, Demand
@@ -87,4 +85,4 @@ async def main(url: str, seconds: float, callers: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3])))

@@ -1,11 +1,17 @@
 """An API server that fails in every way: each is a fixed sentence, and no token is in any of them."""
 
 import asyncio
+import gc
 import json
 import logging
+import os
 import socket
+import struct
+import threading
+import time
 import traceback
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +24,7 @@ from extproc.adapters.kubernetes import NO_RIGHT, KubernetesReviewer, judge
 from extproc.adapters.kubernetes_client import LARGEST, NO_ANSWER, RENEWAL
 from extproc.errors import Cause, Unavailable
 from extproc.testing import Clock
+from tests.certificates import Authority
 from tests.servers.kubernetes import STATIC, write_kubeconfig
 from tests.servers.token_reviews import REVIEWER, Answer, TokenReviews, serving
 
@@ -372,3 +379,38 @@ def test_only_authenticated_true_makes_a_peer(answer: Any, status: Any) -> None:
 def test_no_bytes_are_more_than_unavailable(body: bytes) -> None:
     with pytest.raises(Unavailable):
         judge(body, ["egress"])
+
+
+def resets(listening: socket.socket) -> None:
+    """Accept, and end each connection with a reset, until `listening` is closed."""
+    with suppress(OSError):
+        while True:
+            came, _ = listening.accept()
+            came.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            came.close()
+
+
+async def busy() -> None:
+    """A loop that comes to everything late."""
+    while True:
+        await asyncio.sleep(0)
+        time.sleep(0.002)  # noqa: ASYNC251 - that is what it is for
+
+
+async def test_a_connection_that_is_reset_at_once_takes_nobody_elses_with_it(tmp_path: Path) -> None:
+    """A descriptor that is closed twice is somebody else's the second time (extproc.envoy.python.LOOP)."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=resets, args=(listening,), daemon=True).start()
+        reviewer = TokenReviews(tmp_path, Authority(tmp_path), listening.getsockname()[1]).reviewer(tmp_path)
+        late = asyncio.create_task(busy())
+        others: list[int] = []
+        for _ in range(20):
+            with pytest.raises(Unavailable):
+                await reviewer.review(STATIC, ["egress"])
+            others += os.pipe()
+        late.cancel()
+        await reviewer.close()
+        gc.collect()
+        for descriptor in others:
+            os.close(descriptor)
+        listening.shutdown(socket.SHUT_RDWR)

@@ -18,7 +18,6 @@ import grpc
 import grpc.aio
 import pytest
 import structlog
-import uvloop
 
 from extproc.core.engine import Engine
 from extproc.core.exchange import Exchange
@@ -114,18 +113,6 @@ async def test_the_engine_is_asked_once_per_stream(folder: Path) -> None:
         await play(channel, headers())
     await server.stop()
     assert len(asked) == 2
-
-
-def test_it_serves_under_uvloop(folder: Path) -> None:
-    async def patient(exchange: Exchange) -> Verdict:
-        await asyncio.sleep(0.001)
-        return Continue()
-
-    async def main() -> list[ProcessingResponse]:
-        async with serving(folder, chain_of(patient)), connected(folder) as channel:
-            return await play(channel, headers(), response_headers())
-
-    assert len(uvloop.run(main())) == 2
 
 
 # --- filters that misbehave -------------------------------------------------------------------------------------------

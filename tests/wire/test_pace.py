@@ -1,21 +1,16 @@
 """Other people's code in our task: it may take its time, and may not take the task with it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
-import uvloop
 
 from extproc.errors import Defect
 from extproc.wire.pace import PACE, bounded, pause
 
 LONG = 60.0
-RUNNERS = [pytest.param(asyncio.run, id="asyncio"), pytest.param(uvloop.run, id="uvloop")]
-Runner = Callable[[Coroutine[Any, Any, Any]], Any]
-
-pytestmark = pytest.mark.parametrize("run", RUNNERS)
 
 
 async def swiftly() -> str:
@@ -34,40 +29,40 @@ async def never() -> None:
 
 
 @pytest.mark.parametrize("work", [swiftly, slowly])
-def test_gives_what_the_coroutine_returns(run: Runner, work: Callable[[], Awaitable[str]]) -> None:
-    assert run(bounded(work(), LONG)) == "done"
+def test_gives_what_the_coroutine_returns(work: Callable[[], Awaitable[str]]) -> None:
+    assert asyncio.run(bounded(work(), LONG)) == "done"
 
 
-def test_what_never_waits_is_done_without_a_turn_of_the_loop(run: Runner) -> None:
+def test_what_never_waits_is_done_without_a_turn_of_the_loop() -> None:
     async def main() -> list[str]:
         order: list[str] = []
         asyncio.get_running_loop().call_soon(order.append, "other")
         order.append(await bounded(swiftly(), LONG))
         return list(order)
 
-    assert run(main()) == ["done"]
+    assert asyncio.run(main()) == ["done"]
 
 
-def test_an_awaitable_that_is_no_coroutine(run: Runner) -> None:
+def test_an_awaitable_that_is_no_coroutine() -> None:
     async def main() -> str:
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(future.set_result, "done")
         return await bounded(future, LONG)
 
-    assert run(main()) == "done"
+    assert asyncio.run(main()) == "done"
 
 
-def test_time_is_up(run: Runner) -> None:
+def test_time_is_up() -> None:
     async def main() -> None:
         with pytest.raises(TimeoutError):
             await bounded(never(), 0.01)
         assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
         await asyncio.sleep(0)
 
-    run(main())
+    asyncio.run(main())
 
 
-def test_a_value_given_after_the_time_does_not_count(run: Runner) -> None:
+def test_a_value_given_after_the_time_does_not_count() -> None:
     async def stubborn() -> str:
         with suppress(asyncio.CancelledError):
             await never()
@@ -77,10 +72,10 @@ def test_a_value_given_after_the_time_does_not_count(run: Runner) -> None:
         with pytest.raises(TimeoutError):
             await bounded(stubborn(), 0.01)
 
-    run(main())
+    asyncio.run(main())
 
 
-def test_it_may_clean_up_after_the_time(run: Runner) -> None:
+def test_it_may_clean_up_after_the_time() -> None:
     cleaned = []
 
     async def tidy() -> None:
@@ -94,12 +89,12 @@ def test_it_may_clean_up_after_the_time(run: Runner) -> None:
         with pytest.raises(TimeoutError):
             await bounded(tidy(), 0.01)
 
-    run(main())
+    asyncio.run(main())
     assert cleaned == [True]
 
 
 @pytest.mark.parametrize("leaves", [False, True])
-def test_one_that_takes_no_notice_of_its_end_is_closed(run: Runner, leaves: bool) -> None:
+def test_one_that_takes_no_notice_of_its_end_is_closed(leaves: bool) -> None:
     """Else a loop that catches everything would keep the exchange, and its caller's place, for ever."""
     closed: list[bool] = []
 
@@ -120,11 +115,11 @@ def test_one_that_takes_no_notice_of_its_end_is_closed(run: Runner, leaves: bool
         with pytest.raises(asyncio.CancelledError if leaves else TimeoutError):
             await task
 
-    run(main())
+    asyncio.run(main())
     assert closed == [True]
 
 
-def test_it_may_have_timeouts_of_its_own(run: Runner) -> None:
+def test_it_may_have_timeouts_of_its_own() -> None:
     async def patient() -> str:
         try:
             async with asyncio.timeout(0.001):
@@ -133,10 +128,10 @@ def test_it_may_have_timeouts_of_its_own(run: Runner) -> None:
             return "gave up"
         return "?"
 
-    assert run(bounded(patient(), LONG)) == "gave up"
+    assert asyncio.run(bounded(patient(), LONG)) == "gave up"
 
 
-def test_exceptions_pass(run: Runner) -> None:
+def test_exceptions_pass() -> None:
     async def failing(turns: int) -> None:
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -144,7 +139,7 @@ def test_exceptions_pass(run: Runner) -> None:
 
     for turns in (0, 1, 2):
         with pytest.raises(LookupError):
-            run(bounded(failing(turns), LONG))
+            asyncio.run(bounded(failing(turns), LONG))
 
 
 ENDINGS = [
@@ -158,7 +153,7 @@ ENDINGS = [
 
 @pytest.mark.parametrize("turns", [0, 1, 2])
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: type(ending).__name__)
-def test_what_would_end_the_task_is_a_defect(run: Runner, ending: BaseException, turns: int) -> None:
+def test_what_would_end_the_task_is_a_defect(ending: BaseException, turns: int) -> None:
     async def ends() -> None:
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -170,17 +165,17 @@ def test_what_would_end_the_task_is_a_defect(run: Runner, ending: BaseException,
         await asyncio.sleep(0)
         return "alive"
 
-    assert run(main()) == "alive"
+    assert asyncio.run(main()) == "alive"
 
 
-def test_a_cancelled_task_that_it_waits_for_is_a_defect(run: Runner) -> None:
+def test_a_cancelled_task_that_it_waits_for_is_a_defect() -> None:
     async def main() -> None:
         other = asyncio.ensure_future(never())
         asyncio.get_running_loop().call_soon(other.cancel)
         with pytest.raises(Defect, match="CancelledError"):
             await bounded(_forward(other), LONG)
 
-    run(main())
+    asyncio.run(main())
 
 
 async def _forward(awaitable: Awaitable[Any]) -> Any:
@@ -189,7 +184,7 @@ async def _forward(awaitable: Awaitable[Any]) -> Any:
 
 @pytest.mark.parametrize("before", [0, 1])
 @pytest.mark.parametrize("after", [0, 1])
-def test_cancelling_the_task_that_runs_it_is_a_defect(run: Runner, before: int, after: int) -> None:
+def test_cancelling_the_task_that_runs_it_is_a_defect(before: int, after: int) -> None:
     async def suicidal() -> None:
         for _ in range(before):
             await asyncio.sleep(0)
@@ -203,11 +198,11 @@ def test_cancelling_the_task_that_runs_it_is_a_defect(run: Runner, before: int, 
         await asyncio.sleep(0)
         return "alive"
 
-    assert run(main()) == "alive"
+    assert asyncio.run(main()) == "alive"
 
 
 @pytest.mark.parametrize("swallows", [False, True])
-def test_a_real_cancellation_passes_whatever_the_guest_makes_of_it(run: Runner, swallows: bool) -> None:
+def test_a_real_cancellation_passes_whatever_the_guest_makes_of_it(swallows: bool) -> None:
     seen = []
 
     async def guest() -> str:
@@ -227,11 +222,11 @@ def test_a_real_cancellation_passes_whatever_the_guest_makes_of_it(run: Runner, 
             await task
         assert task.cancelled()
 
-    run(main())
+    asyncio.run(main())
     assert seen == ["cancelled"]
 
 
-def test_closing_closes_the_guest(run: Runner) -> None:
+def test_closing_closes_the_guest() -> None:
     closed = []
 
     async def guest() -> None:
@@ -245,11 +240,11 @@ def test_closing_closes_the_guest(run: Runner) -> None:
         coroutine.send(None)
         coroutine.close()
 
-    run(main())
+    asyncio.run(main())
     assert closed == [True]
 
 
-def test_pause_lets_others_run(run: Runner) -> None:
+def test_pause_lets_others_run() -> None:
     async def main() -> list[str]:
         order: list[str] = []
         asyncio.get_running_loop().call_soon(order.append, "other")
@@ -257,10 +252,10 @@ def test_pause_lets_others_run(run: Runner) -> None:
         order.append("us")
         return order
 
-    assert run(main()) == ["other", "us"]
+    assert asyncio.run(main()) == ["other", "us"]
 
 
-def test_the_clock_does_not_go_back(run: Runner) -> None:
+def test_the_clock_does_not_go_back() -> None:
     first = PACE.now()
-    run(pause())
+    asyncio.run(pause())
     assert PACE.now() >= first

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import grpc
 import grpc.aio
 import pytest
 import structlog
-import uvloop
 
 from extproc.wire.http2 import door
 from extproc.wire.http2.frames import PREFACE
@@ -149,9 +148,6 @@ async def test_a_broken_file_is_told_of_once_and_read_again_when_it_changes(fold
 
 # --- those who knock ----------------------------------------------------------------------------------------------------
 
-LOOPS = pytest.mark.parametrize("loop", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-Loop = Callable[[Any], None]
-
 
 def knock(port: int) -> socket.socket:
     """A connection that says nothing."""
@@ -179,10 +175,7 @@ def greeted(port: int, context: ssl.SSLContext) -> bytes:
         return made.recv(9)
 
 
-@LOOPS
-def test_no_handshake_is_lost(folder: Path, free_port: int, loop: Loop) -> None:
-    """Under uvloop `start_tls` loses what came before it, now and then."""
-
+def test_no_handshake_is_lost(folder: Path, free_port: int) -> None:
     async def play() -> None:
         async with secured(folder, free_port) as authority:
             context = context_of(authority)
@@ -190,13 +183,10 @@ def test_no_handshake_is_lost(folder: Path, free_port: int, loop: Loop) -> None:
                 heard = await asyncio.wait_for(asyncio.to_thread(greeted, free_port, context), 5)
                 assert heard[3:4] == b"\4"  # SETTINGS, at once
 
-    loop(play())
+    asyncio.run(play())
 
 
-@LOOPS
-def test_those_who_knock_and_go_leave_nothing_and_do_not_keep_the_server(
-    folder: Path, free_port: int, loop: Loop
-) -> None:
+def test_those_who_knock_and_go_leave_nothing_and_do_not_keep_the_server(folder: Path, free_port: int) -> None:
     async def play() -> None:
         broken: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
@@ -210,11 +200,10 @@ def test_those_who_knock_and_go_leave_nothing_and_do_not_keep_the_server(
         assert broken == []
         assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
-    loop(play())
+    asyncio.run(play())
 
 
-@LOOPS
-def test_a_handshake_that_is_given_up_before_it_begins_leaves_nothing(folder: Path, free_port: int, loop: Loop) -> None:
+def test_a_handshake_that_is_given_up_before_it_begins_leaves_nothing(folder: Path, free_port: int) -> None:
     authority = Authority(folder, "ours")
     certificates = Certificates(Tls(*authority.issue_as("server", dns=["localhost"]), authority.file, ALLOWED))
 
@@ -231,12 +220,11 @@ def test_a_handshake_that_is_given_up_before_it_begins_leaves_nothing(folder: Pa
             assert await asyncio.to_thread(silent.recv, 1) == b""
         gate.close()
 
-    loop(play())
+    asyncio.run(play())
 
 
-@LOOPS
 def test_strangers_make_room_for_clients_and_clients_do_not_for_strangers(
-    folder: Path, free_port: int, loop: Loop, monkeypatch: pytest.MonkeyPatch
+    folder: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door, "MOST_CONNECTIONS", 3)
 
@@ -255,4 +243,4 @@ def test_strangers_make_room_for_clients_and_clients_do_not_for_strangers(
             for each in silent:
                 each.close()
 
-    loop(play())
+    asyncio.run(play())

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import structlog
-import uvloop
 
 from extproc.tether import KEY, TETHER, shared_key, tether
 from extproc.workers import ENDED, REFUSED, Crew, Patience
@@ -249,16 +248,3 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def test_it_runs_under_uvloop(folder: Path) -> None:
-    async def main() -> int:
-        crew = crew_of(folder, "serve", "die", sleep=lambda seconds: asyncio.sleep(60))
-        ready = when(crew, lambda ready: ready == 1)
-        running = asyncio.ensure_future(crew.run())
-        await ready.wait()
-        crew.stop(signal.SIGTERM)
-        return await running
-
-    assert uvloop.run(main()) in (0, 1)
-    assert (folder / "0.drained").exists()

@@ -25,8 +25,8 @@ CONNECT_SECONDS: Final = 1.0
 Reply = object
 """What Redis answers, or a ResponseError that the server's state does not explain."""
 
-TROUBLE: Final = (RedisError, OSError, TimeoutError, EOFError, RuntimeError)
-"""What a connection fails with. RuntimeError is what uvloop says of a write to one that was reset."""
+TROUBLE: Final = (RedisError, OSError, TimeoutError, EOFError)
+"""What a connection fails with."""
 
 
 @dataclass(slots=True)

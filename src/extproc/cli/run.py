@@ -1,11 +1,11 @@
 """`extproc run`: Envoy and the server together; the shortest way to a working gateway."""
 
+import asyncio
 import os
 import sys
 from typing import Annotated, Literal
 
 import typer
-import uvloop
 
 from extproc import hosting
 from extproc.cli.options import Config
@@ -35,10 +35,10 @@ def command(
     drain = resolved.settings.drain_seconds
     if mode == "inprocess":
         configure_logging()
-        raise typer.Exit(uvloop.run(hosting.run(plan, loaded, lambda: _announce(plan))))
+        raise typer.Exit(asyncio.run(hosting.run(plan, loaded, lambda: _announce(plan))))
     server = (*serve_command(config), "--transport", transport)
     try:
-        code = uvloop.run(run_gateway(plan, server, lambda: _announce(plan), drain=drain))
+        code = asyncio.run(run_gateway(plan, server, lambda: _announce(plan), drain=drain))
     except Ended as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(error.code) from None

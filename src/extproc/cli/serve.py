@@ -1,11 +1,11 @@
 """`extproc serve`: the server."""
 
+import asyncio
 import os
 import sys
 from typing import Annotated, Literal
 
 import typer
-import uvloop
 
 from extproc import hosting
 from extproc.admin import Admin, Workers
@@ -40,13 +40,13 @@ def command(
     settings = loaded.resolved.settings
     wanted(os.environ)
     if transport == "envoy":
-        code = uvloop.run(hosting.serve(loaded))
+        code = asyncio.run(hosting.serve(loaded))
     elif worker is not None:
-        code = uvloop.run(_work(Process(loaded, worker, worker_admin or settings.admin, tether())))
+        code = asyncio.run(_work(Process(loaded, worker, worker_admin or settings.admin, tether())))
     elif settings.workers == 1:
-        code = uvloop.run(_work(Process(loaded, 0, settings.admin, tether())))
+        code = asyncio.run(_work(Process(loaded, 0, settings.admin, tether())))
     else:
-        code = uvloop.run(_lead(loaded))
+        code = asyncio.run(_lead(loaded))
     raise typer.Exit(code)
 
 

@@ -1,5 +1,5 @@
 """TCP with mutual TLS. Each connection is accepted here, and not by the loop's own server: the certificates are those of the
-moment, and what a client says before its handshake has begun is not lost (with `start_tls` it is under uvloop, now and then).
+moment, and a stranger's handshake holds nobody up.
 """
 
 import asyncio
