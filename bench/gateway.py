@@ -67,7 +67,7 @@ def gateway(
         RuntimeError: it does not get ready, or does not answer as it must.
     """
     governed, direct, own = free_ports(3)
-    config = write(leg.config, directory, governed, upstream or own, redis if leg.redis else None)
+    config = write(leg.config, directory, governed, upstream or own, redis if leg.redis else None, leg.workers)
     config_of_envoy, environment = _bootstrap(leg, config)
     envoy_config = directory / "envoy.yaml"
     envoy_config.write_text(text(_with_direct(config_of_envoy, direct, None if upstream else own)))
@@ -81,14 +81,16 @@ def gateway(
         yield Gateway(leg, governed, direct, server, envoy)
 
 
-def write(name: str, directory: Path, port: int, upstream: int, redis: str | None = None) -> Path:
+def write(name: str, directory: Path, port: int, upstream: int, redis: str | None = None, workers: int = 1) -> Path:
     """The configuration with its ports and paths, and the files that it names."""
     template = Template((CONFIGS / f"{name}.yaml").read_text())
     config = directory / "extproc.yaml"
     connections = f"{{redis: {{url: {redis}, timeout: 200ms}}}}" if redis else "{}"
     store = "redis" if redis else "memory"
     config.write_text(
-        template.substitute(run=directory, port=port, upstream=upstream, connections=connections, store=store)
+        template.substitute(
+            run=directory, port=port, upstream=upstream, connections=connections, store=store, workers=workers
+        )
     )
     shutil.copy(CONFIGS / "tokens.yaml", directory)
     secrets = directory / "secrets" / "ai-workloads" / "default"

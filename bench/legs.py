@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -24,16 +24,23 @@ OURS = (Server.HTTP2, Server.ENVOY, Server.INSIDE)
 
 @dataclass(frozen=True)
 class Leg:
-    """`config` is a configuration of `configs`, which also says how Envoy is set up; `redis`: its counters are in Redis."""
+    """`config` is a configuration of `configs`, which also says how Envoy is set up; `redis`: its counters are in Redis; the Go
+    server has all cores, `workers` of ours have one each.
+    """
 
     server: Server
     does: str
     config: str
     redis: bool = False
+    workers: int = 1
+
+    @property
+    def who(self) -> str:
+        return f"{self.server}, {self.workers} workers" if self.workers > 1 else str(self.server)
 
     @property
     def name(self) -> str:
-        return f"{self.server}: {self.does}"
+        return f"{self.who}: {self.does}"
 
 
 GO_NOTHING = Leg(Server.GO, "nothing", "nothing")
@@ -44,7 +51,7 @@ CONSTANT = Leg(Server.CONSTANT, "a constant", "nothing")
 def ours(server: Server, *, whole: bool) -> tuple[Leg, ...]:
     """The legs of our server on one transport; the `whole` of them, or what the targets speak of."""
     more = Leg(server, "nothing", "nothing"), four_in_memory(server)
-    return (header(server), four(server), *(more if whole else ()))
+    return (*by_workers(header(server)), *by_workers(four(server)), *(more if whole else ()))
 
 
 def header(server: Server) -> Leg:
@@ -53,6 +60,11 @@ def header(server: Server) -> Leg:
 
 def four(server: Server) -> Leg:
     return Leg(server, "four filters, Redis", "four", redis=True)
+
+
+def by_workers(leg: Leg) -> tuple[Leg, ...]:
+    """With one worker, and with as many as the Go server has cores here. In-process there are none."""
+    return (leg,) if leg.server is Server.INSIDE else (leg, replace(leg, workers=2))
 
 
 def four_in_memory(server: Server) -> Leg:

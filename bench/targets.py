@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from bench.legs import CONSTANT, GO_HEADER, GO_NOTHING, OURS, Server, four, header
+from bench.legs import CONSTANT, GO_HEADER, GO_NOTHING, OURS, Leg, Server, by_workers, four, header
 from bench.section import Column, Section
 from extproc.core.phase import Phase
 
@@ -32,13 +32,13 @@ def _engine(facts: Facts) -> Iterator[Found]:
     yield from ((phase.value, facts[name]) for phase in phases if (name := f"engine, {phase}") in facts)
 
 
-def _against(kind: str, ours: Callable[[Server], str], theirs: str) -> Callable[[Facts], Iterator[Found]]:
+def _against(kind: str, ours: Callable[[Server], Leg], theirs: Leg) -> Callable[[Facts], Iterator[Found]]:
     def find(facts: Facts) -> Iterator[Found]:
-        base = facts.get(f"{kind}, {theirs}")
-        for server in OURS if base else ():
-            own = facts.get(f"{kind}, {ours(server)}")
+        base = facts.get(f"{kind}, {theirs.name}")
+        for leg in (leg for server in OURS for leg in by_workers(ours(server))):
+            own = facts.get(f"{kind}, {leg.name}")
             if base and own:
-                yield server.value, own / base
+                yield leg.who, own / base
 
     return find
 
@@ -58,27 +58,19 @@ def _each(kind: str) -> Callable[[Facts], Iterator[Found]]:
     return find
 
 
-def _header(server: Server) -> str:
-    return header(server).name
-
-
-def _four(server: Server) -> str:
-    return four(server).name
-
-
 CHEAPER = "CPU a request, against `grpc.aio` with a constant"
 
 TARGETS = (
     Target("engine alone, a phase", "at most 15 µs", _engine, most=15, form=".1f"),
-    Target("one header, against Go", "at least 1.0 times", _against("rate", _header, GO_HEADER.name), least=1.0),
+    Target("one header, against Go", "at least 1.0 times", _against("rate", header, GO_HEADER), least=1.0),
     Target(
         "four filters and Redis, against Go with nothing",
         "at least 0.5 times",
-        _against("rate", _four, GO_NOTHING.name),
+        _against("rate", four, GO_NOTHING),
         least=0.5,
     ),
-    Target(CHEAPER, "at most 0.5 times", _against("server CPU", _header, CONSTANT.name), most=0.5),
-    Target(f"{CHEAPER}, each with its Envoy", "", _against("all CPU", _header, CONSTANT.name)),
+    Target(CHEAPER, "at most 0.5 times", _against("server CPU", header, CONSTANT), most=0.5),
+    Target(f"{CHEAPER}, each with its Envoy", "", _against("all CPU", header, CONSTANT)),
     Target("scan, slowest size", "at least 150 MB/s", _one("scan, slowest"), least=150, form=".0f"),
     Target(
         "scan, dearest byte against the cheapest", "flat (read as: at most 1.5 times)", _one("scan, spread"), most=1.5
