@@ -161,6 +161,7 @@ async def _started(environ: Mapping[str, str]) -> Process:
     it, and starting it again would not help.
     """
     sys.path[:] = [path for path in sys.path if os.path.isabs(path)]  # noqa: PTH117 - the module puts `.` first
+    _take_a_timeout(asyncio.get_running_loop())
     configure_logging()
     try:
         process = _process(environ)
@@ -171,6 +172,18 @@ async def _started(environ: Mapping[str, str]) -> Process:
         sys.stderr.flush()
         os._exit(REFUSED)
     return process
+
+
+def _take_a_timeout(loop: asyncio.AbstractEventLoop) -> None:
+    """The module hands `shutdown_default_executor` the timeout that it has since Python 3.12, and panics where it has none."""
+    if sys.version_info >= (3, 12):
+        return
+    shutdown = loop.shutdown_default_executor
+
+    async def within(timeout: float | None = None) -> None:  # noqa: ARG001, ASYNC109 - the signature of Python 3.12
+        await shutdown()
+
+    loop.shutdown_default_executor = within  # type: ignore[method-assign]
 
 
 def _process(environ: Mapping[str, str]) -> Process:

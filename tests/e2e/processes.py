@@ -81,11 +81,13 @@ class Process:
     def wait(self) -> int:
         """Wait for its end, and say how it ended."""
         try:
-            return self.popen.wait(PATIENCE)
+            code = self.popen.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.wait(PATIENCE)
             raise
+        assert " panicked at " not in self.output  # Python's module in Envoy, which goes on as if nothing were
+        return code
 
 
 def accepts(where: Path | int) -> bool:

@@ -92,14 +92,15 @@ def arguments() -> argparse.Namespace:
 
 
 async def until_told(wishes: argparse.Namespace) -> int:
-    """SIGTERM ends it as Ctrl-C does: with all that it started."""
+    """Both signals end it with all that it started, also where a shell that started it in the background had SIGINT ignored."""
     task = asyncio.create_task(main(wishes))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await task
 
 
 if __name__ == "__main__":
     try:
         sys.exit(asyncio.run(until_told(arguments())))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except asyncio.CancelledError:
         sys.exit(130)
