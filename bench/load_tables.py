@@ -21,7 +21,7 @@ CPU = (SERVER_CPU, Column("Envoy CPU", unit=US), Column("Redis CPU", unit=US), C
 FAILED = Column("failed")
 
 CLOSED = """wrk, so many callers with one request at a time, POST with a JSON body of 2 KB; medians where there are several
-rounds (of the many callers {rounds}), which alternate. Load, Envoy, upstream and one worker of the server share the cores, so
+rounds (of the many callers {rounds}), which alternate. Load, Envoy, upstream and the server share the cores, so
 only ratios within one run say something. `ratio` is to the same route without ext_proc; CPU is processor time for each
 request. Four filters are TokenReview (cached), QoSController, CredentialInjector and PIIDetector. In-process the server's time
 is in Envoy's."""

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from bench import ghz
 from bench.conversation import conversation
@@ -25,12 +26,14 @@ PART = 0.2
 """Of a core, for each worker."""
 
 WORKERS = (1, 2, 4)
+ROUNDS = 3
+"""What others on this machine do changes between two measurements: each round has its own comparison."""
 
 
 @dataclass(frozen=True)
 class Crew:
-    """`rate`: conversations a second of all workers together; `times`: of what one worker serves; `cpu`: microseconds of all
-    of them for each conversation.
+    """Medians of the rounds. `rate`: conversations a second of all workers together; `times`: of what one worker serves; `cpu`:
+    microseconds of all of them for each conversation.
     """
 
     leg: Leg
@@ -50,12 +53,14 @@ def measure(wanted: Sequence[Leg], seconds: int, progress: Callable[[str], None]
     """One worker, and more of them. Raises: RuntimeError, also if this machine lets nobody share out its cores."""
     found: list[Crew] = []
     for leg in wanted:
-        single = None
-        for workers in WORKERS:
-            progress(f"{leg.name}, {workers} workers")
-            rate, cpu, failed = _crew(leg, workers, seconds)
-            single = single or rate
-            found.append(Crew(leg, workers, rate, rate / single, cpu, failed))
+        rounds = []
+        for number in range(ROUNDS):
+            progress(f"{leg.name}, {' and '.join(map(str, WORKERS))} workers, round {number + 1} of {ROUNDS}")
+            rounds.append([_crew(leg, workers, seconds) for workers in WORKERS])
+        for index, workers in enumerate(WORKERS):
+            rates, cpu, failed = zip(*(crews[index] for crews in rounds), strict=True)
+            times = [crews[index][0] / crews[0][0] for crews in rounds]
+            found.append(Crew(leg, workers, median(rates), median(times), median(cpu), sum(failed)))
     return found
 
 
