@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +50,9 @@ def tree(pid: int) -> list[int]:
     """A process and all that come from it (proc(5), children)."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += tree(int(child))
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended since
+            for child in (task / "children").read_text().split():
+                found += tree(int(child))
     return found
 
 
