@@ -16,6 +16,7 @@ from extproc.admin import Admin, Health
 from extproc.compose import CATALOG, engine, listeners
 from extproc.core.admission import Admission
 from extproc.core.engine import Engine
+from extproc.lookups import apart
 from extproc.policy.describe import catalog, status
 from extproc.policy.resolved import Resolved
 from extproc.ports import Dependency
@@ -101,6 +102,7 @@ class Worker:
 
     async def start(self) -> None:
         """Raises: ConfigError, if the admin port cannot be had."""
+        apart(asyncio.get_running_loop())
         await self._admin.start()
         self._telemetry.start()
         self._tasks = [asyncio.create_task(self._watch.run()), asyncio.create_task(self._sweep())]
