@@ -63,7 +63,7 @@ def four(server: Server) -> Leg:
 
 
 def by_workers(leg: Leg) -> tuple[Leg, ...]:
-    """With one worker, and with as many as the Go server has cores here. In-process there are none."""
+    """With one worker, and with two: the Go server uses all cores that there are. In-process there are no workers."""
     return (leg,) if leg.server is Server.INSIDE else (leg, replace(leg, workers=2))
 
 

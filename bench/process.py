@@ -50,9 +50,11 @@ def tree(pid: int) -> list[int]:
     """A process and all that come from it (proc(5), children)."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
+        children: list[str] = []
         with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended since
-            for child in (task / "children").read_text().split():
-                found += tree(int(child))
+            children = (task / "children").read_text().split()
+        for child in children:
+            found += tree(int(child))
     return found
 
 
